@@ -1,0 +1,200 @@
+"""Reading: from any LSN, over the segment files as they lie, by the writer's process or another.
+
+A segment is mapped, and records are slices of the mapping: nothing is copied, and a slow reader
+costs no memory. What must stay true: no record past the durable LSN is ever shown, every frame's
+checksum is verified on every read, and a view that was given out stays what it was: a mapping
+holds a shared lock on its file, without which a truncated segment is not recycled.
+"""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+from collections.abc import Iterator
+from typing import Protocol
+
+import msgspec
+
+from walnut.log.disk import Directory
+from walnut.log.errors import LogCorrupt, LsnTruncated, LsnUnknown
+from walnut.log.frame import BadFrame, Frame, Kind, read_frame, read_header
+from walnut.log.model import Record
+from walnut.log.segment import HEADER_BYTES, Index, Segment, read_seal
+from walnut.log.segment import read_header as read_segment_header
+
+
+class Position(msgspec.Struct, frozen=True):
+    """What a reader may see at a moment.
+
+    Attributes:
+        first_lsn, durable_lsn: the ends; nothing outside them is shown.
+        generation: changes when files that were there are replaced (`truncate_after`).
+    """
+
+    first_lsn: int
+    durable_lsn: int
+    generation: int
+
+
+class Source(Protocol):
+    """Where a reader learns how far it may read: the writer, or the files of one elsewhere."""
+
+    def position(self) -> Position:
+        """The ends of the log now. Raises LogClosed."""
+
+    def segments(self) -> list[Segment]:
+        """All segments in order, as they are now."""
+
+    def live_index(self, segment: Segment) -> Index | None:
+        """The index of the segment being written, if it is kept by someone here."""
+
+    def wait_for(self, lsn: int, timeout: float | None) -> bool:
+        """Sleep until `lsn` is durable; False when the time is over or the log was closed."""
+
+    async def await_for(self, lsn: int, timeout: float | None) -> bool:
+        """The same for a coroutine."""
+
+
+class Mapped(msgspec.Struct, gc=False):
+    """A mapped segment. `index` grows as the segment is read when nobody else keeps it."""
+
+    segment: Segment
+    view: memoryview
+    seed: int
+    index: Index
+    end: int
+
+
+class Gone(Exception):
+    """The segment's file was taken away, or made into another, while it was being opened."""
+
+
+class Reader:
+    """Iterates frames and records. One is for one thread; making one costs nothing."""
+
+    def __init__(self, directory: Directory, source: Source) -> None:
+        self._directory = directory
+        self._source = source
+        self._mapped: Mapped | None = None
+        self._generation = -1
+
+    def read(self, start: int, stop: int | None = None) -> Iterator[Record]:
+        """The records from `start` up to, not with, `stop`, or to what is durable now.
+
+        Raises LsnTruncated, LsnUnknown, LogCorrupt."""
+        position = self._source.position()
+        end = position.durable_lsn + 1
+        stop = end if stop is None else min(stop, end)
+        frames = self.frames(start, stop)
+        return itertools.chain.from_iterable(records_within(frame, start, stop) for frame in frames)
+
+    def frames(self, start: int, stop: int) -> Iterator[Frame]:
+        """Whole frames that hold the records from `start` up to, not with, `stop`."""
+        position = self._source.position()
+        if start < position.first_lsn:
+            raise LsnTruncated(start, position.first_lsn)
+        if start > position.durable_lsn + 1:
+            raise LsnUnknown(
+                f"LSN {start} is past the end of the log, whose next durable LSN is "
+                f"{position.durable_lsn + 1}: tail the log to wait for it"
+            )
+        return self._frames(start, min(stop, position.durable_lsn + 1))
+
+    def _frames(self, lsn: int, stop: int) -> Iterator[Frame]:
+        while lsn < stop:
+            mapped = self._map_segment_of(lsn)
+            offset, at = self._find(mapped, lsn)
+            view, seed = mapped.view, mapped.seed
+            while lsn < stop:
+                try:
+                    frame = read_frame(view, offset, seed)
+                except BadFrame as problem:
+                    raise self._unreadable(mapped, offset, at, str(problem)) from problem
+                header = frame.header
+                if header.first_lsn != at:
+                    raise self._unreadable(mapped, offset, at, "a frame of another place is here")
+                if header.kind == Kind.SEAL:
+                    self._mapped = None
+                    break
+                mapped.index.add(at, offset)
+                offset += header.size
+                at = lsn = header.next_lsn
+                yield frame
+
+    def _find(self, mapped: Mapped, lsn: int) -> tuple[int, int]:
+        """Offset and first LSN of the frame that holds `lsn`."""
+        offset = mapped.index.find(lsn)
+        while True:
+            try:
+                header = read_header(mapped.view, offset, mapped.seed)
+            except BadFrame as problem:
+                raise self._unreadable(mapped, offset, lsn, str(problem)) from problem
+            if header.next_lsn > lsn or header.kind == Kind.SEAL:
+                return offset, header.first_lsn
+            mapped.index.add(header.first_lsn, offset)
+            offset += header.size
+
+    def _unreadable(self, mapped: Mapped, offset: int, lsn: int, reason: str) -> Exception:
+        """A frame that should be there is not: it was truncated meanwhile, or it is damaged."""
+        self._mapped = None
+        position = self._source.position()
+        if lsn < position.first_lsn:
+            return LsnTruncated(lsn, position.first_lsn)
+        if lsn > position.durable_lsn:
+            return LsnUnknown(f"LSN {lsn} was cut off by truncate_after: read again from the end")
+        last = max(lsn, mapped.end - 1) if mapped.end else position.durable_lsn
+        return LogCorrupt(mapped.segment.name, offset, lsn, last, reason)
+
+    def _map_segment_of(self, lsn: int) -> Mapped:
+        while True:
+            position = self._source.position()
+            if lsn < position.first_lsn:
+                raise LsnTruncated(lsn, position.first_lsn)
+            if position.generation != self._generation:
+                self._generation, self._mapped = position.generation, None
+            segments = self._source.segments()
+            place = bisect.bisect_right(segments, lsn, key=lambda segment: segment.first_lsn) - 1
+            if place < 0:
+                raise LsnTruncated(lsn, segments[0].first_lsn if segments else position.first_lsn)
+            segment = segments[place]
+            if self._mapped is not None and self._mapped.segment == segment:
+                return self._mapped
+            end = segments[place + 1].first_lsn if place + 1 < len(segments) else 0
+            try:
+                self._mapped = self._map(segment, end)
+            except Gone:
+                if segment in self._source.segments():
+                    raise LogCorrupt(
+                        segment.name, 0, segment.first_lsn, end - 1 if end else None,
+                        "the file is missing or locked by another program",
+                    ) from None  # fmt: skip
+                continue
+            return self._mapped
+
+    def _map(self, segment: Segment, end: int) -> Mapped:
+        try:
+            file = self._directory.open(segment.name)
+        except FileNotFoundError:
+            raise Gone from None
+        try:
+            if not file.lock(exclusive=False):
+                raise Gone
+            view = file.map()
+        finally:
+            file.close()
+        if not any(view[:HEADER_BYTES]):
+            raise Gone
+        seed = read_segment_header(segment, view).seed
+        index = self._source.live_index(segment)
+        if index is None:
+            sealed = read_seal(view, seed)
+            index = Index(sealed[0].index_lsns, sealed[0].index_offsets) if sealed else Index()
+        return Mapped(segment, view, seed, index, end)
+
+
+def records_within(frame: Frame, start: int, stop: int) -> Iterator[Record]:
+    """The records of a frame that lie in [start, stop)."""
+    first = frame.first_lsn
+    if first >= start and frame.header.next_lsn <= stop:
+        return frame.views()
+    return itertools.islice(frame.views(), max(0, start - first), stop - first)

@@ -1,0 +1,224 @@
+"""`LogReader`: the log of another process, read and followed through its files alone.
+
+It takes no lock and writes nothing, except slots. What must stay true: it shows nothing past the
+DURABLE mark. Where there is no usable mark (a power cut took it, or the log was just cut back), it
+falls back to what the frames themselves state to be durable, which is older, never newer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Iterator
+from types import TracebackType
+from typing import Self
+
+from walnut.log.control import (
+    CONTROL,
+    DURABLE,
+    NO_MARK,
+    Control,
+    Mark,
+    read_control,
+    read_mark,
+)
+from walnut.log.disk import File
+from walnut.log.errors import LogClosed, NotALog
+from walnut.log.frame import Frame
+from walnut.log.log import check_lsn, stat_sealed
+from walnut.log.model import MAX_LSN, LogOptions, LogStat, Record, SegmentStat, SlotStat
+from walnut.log.opening import check_is_log, check_path, find_directory
+from walnut.log.reader import Position, Reader
+from walnut.log.recovery import follow_chain
+from walnut.log.segment import Index, Segment, read_header, sort_segments
+from walnut.log.slots import Slot, list_slots
+from walnut.log.tail import atail, poll_delays, tail
+
+
+class LogReader:
+    """A log that is, or was, written elsewhere. `read`, `read_frames`, `tail`, `atail`, `slot`,
+    `stat` and the LSNs are those of `walnut.Log`.
+
+    Raises NotALog, LogCorrupt, UnknownFormat."""
+
+    def __init__(self, path: str | os.PathLike[str], options: LogOptions | None = None) -> None:
+        self.path = check_path(path)
+        self._directory = find_directory(self.path, options or LogOptions(), create=False)
+        names = self._directory.names()
+        check_is_log(self.path, names, has_control=CONTROL in names)
+        self._closed = False
+        self._mark_file: File | None = None
+        self._stated: tuple[Segment, int] | None = None
+        self._control()
+
+    # -- the ends -------------------------------------------------------------------------------
+
+    @property
+    def first_lsn(self) -> int:
+        """See `Log.first_lsn`."""
+        return self._control().first_lsn
+
+    @property
+    def durable_lsn(self) -> int:
+        """See `Log.durable_lsn`."""
+        return self.position().durable_lsn
+
+    @property
+    def next_lsn(self) -> int:
+        """The LSN after the last one that can be read."""
+        return self.durable_lsn + 1
+
+    def position(self) -> Position:
+        """What may be read now. Raises LogClosed."""
+        control = self._control()
+        mark = self._read_mark()
+        durable = control.first_lsn - 1
+        if mark.epoch >= control.fence and mark is not NO_MARK:
+            durable = max(durable, mark.lsn)
+        elif control.clean is not None:
+            durable = max(durable, control.clean.next_lsn - 1)
+        else:
+            durable = max(durable, self._stated_lsn())
+        if control.cutting is not None:
+            durable = min(durable, control.cutting)
+        return Position(control.first_lsn, durable, control.fence)
+
+    def _control(self) -> Control:
+        if self._closed:
+            raise LogClosed(f"this reader of {self.path} was closed: make another to go on")
+        control = read_control(self._directory)
+        if control is None:
+            raise NotALog(f"{self.path} holds no log (yet): open it with walnut.Log first")
+        return control
+
+    def _read_mark(self) -> Mark:
+        if self._mark_file is None:
+            try:
+                self._mark_file = self._directory.open(DURABLE)
+            except FileNotFoundError:
+                return NO_MARK
+        return read_mark(self._mark_file)
+
+    def _stated_lsn(self) -> int:
+        """What the frames of the last segment state to be durable."""
+        segments = self.segments()
+        if not segments:
+            return 0
+        segment = segments[-1]
+        if self._stated is None or self._stated[0] != segment:
+            view = self._directory.open(segment.name).map()
+            chain = follow_chain(view, read_header(segment, view))
+            self._stated = segment, max(chain.durable, segment.first_lsn - 1)
+        return self._stated[1]
+
+    def segments(self) -> list[Segment]:
+        """The segment files, oldest first."""
+        return sort_segments(self._directory.names())
+
+    def live_index(self, segment: Segment) -> Index | None:
+        """None: the writer's index is in another process."""
+        del segment
+
+    # -- reading --------------------------------------------------------------------------------
+
+    def read(self, start: int | None = None, stop: int | None = None) -> Iterator[Record]:
+        """See `Log.read`."""
+        return Reader(self._directory, self).read(self._start(start, self.first_lsn), stop)
+
+    def read_frames(self, start: int | None = None) -> Iterator[Frame]:
+        """See `Log.read_frames`."""
+        return Reader(self._directory, self).frames(self._start(start, self.first_lsn), MAX_LSN)
+
+    def tail(self, start: int | None = None, *, timeout: float | None = None) -> Iterator[Record]:
+        """See `Log.tail`."""
+        begin = self._start(start, self.next_lsn)
+        return tail(Reader(self._directory, self), self, begin, timeout)
+
+    def atail(
+        self, start: int | None = None, *, timeout: float | None = None
+    ) -> AsyncIterator[Record]:
+        """See `Log.atail`."""
+        begin = self._start(start, self.next_lsn)
+        return atail(Reader(self._directory, self), self, begin, timeout)
+
+    def _start(self, start: int | None, default: int) -> int:
+        return default if start is None else check_lsn(start)
+
+    def wait_for(self, lsn: int, timeout: float | None = None) -> bool:
+        """See `Log.wait_for`; looks at the mark every 20 ms at the most."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        for delay in poll_delays():
+            if self._closed or self.durable_lsn >= lsn:
+                break
+            if deadline is not None and time.monotonic() >= deadline:
+                return False
+            time.sleep(delay)
+        return not self._closed
+
+    async def await_for(self, lsn: int, timeout: float | None = None) -> bool:
+        """See `Log.await_for`."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        for delay in poll_delays():
+            if self._closed or self.durable_lsn >= lsn:
+                break
+            if deadline is not None and time.monotonic() >= deadline:
+                return False
+            await asyncio.sleep(delay)
+        return not self._closed
+
+    def slot(self, name: str, start: int | None = None) -> Slot:
+        """See `Log.slot`."""
+        slot = Slot(self._directory, name)
+        slot.create(max(self.first_lsn, self._start(start, self.first_lsn)))
+        return slot
+
+    # -- about the log --------------------------------------------------------------------------
+
+    def stat(self) -> LogStat:
+        """See `Log.stat`."""
+        control, position, segments = self._control(), self.position(), self.segments()
+        stats = [stat_sealed(self._directory, segment) for segment in segments[:-1]]
+        for segment in segments[-1:]:
+            size = len(self._directory.open(segment.name).map())
+            last_time = max((r.time for r in self.read(position.durable_lsn)), default=0) if (
+                position.durable_lsn >= max(segment.first_lsn, position.first_lsn)
+            ) else 0
+            stats.append(
+                SegmentStat(
+                    segment.name, segment.first_lsn, position.durable_lsn + 1, size, last_time,
+                    sealed=False,
+                )
+            )  # fmt: skip
+        return LogStat(
+            path=self.path,
+            log_id=control.log_id,
+            epoch=control.epoch,
+            first_lsn=position.first_lsn,
+            next_lsn=position.durable_lsn + 1,
+            durable_lsn=position.durable_lsn,
+            bytes=sum(stat.bytes for stat in stats),
+            segments=stats,
+            slots=[
+                SlotStat(slot.name, at, max(0, position.durable_lsn + 1 - at))
+                for slot in list_slots(self._directory)
+                if (at := slot.lsn) is not None
+            ],
+        )
+
+    def close(self) -> None:
+        """Let go of the files; tails end."""
+        self._closed = True
+        if self._mark_file is not None:
+            self._mark_file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

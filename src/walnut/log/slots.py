@@ -1,0 +1,94 @@
+"""Slots: named, durable positions of readers, which hold back truncation.
+
+Each is a small file of its own, `slot-NAME`, so that a reader in another process moves its slot
+without asking the writer. What must stay true: a slot never moves backwards by itself, and the
+records from its LSN on are there until it moves, is dropped by hand, or lags past its bound.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import msgspec
+from crc32c import crc32c
+
+from walnut.log.disk import Directory, read_file, replace_file
+from walnut.log.errors import InvalidOption, LogCorrupt, SlotLost
+
+PREFIX: Final = "slot-"
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+
+
+class _Saved(msgspec.Struct, frozen=True):
+    lsn: int
+
+
+def file_name(name: str) -> str:
+    """The slot's file. Raises InvalidOption for a name that can't be a file's."""
+    if not _NAME.fullmatch(name) or name.endswith(".tmp"):
+        raise InvalidOption(
+            f"{name!r:.80} can't name a slot: use 1 to 64 letters, digits, dots, dashes, underscores"
+        )
+    return PREFIX + name
+
+
+class Slot:
+    """A named position: `lsn` is the next record its reader needs."""
+
+    def __init__(self, directory: Directory, name: str) -> None:
+        self.name = name
+        self._directory = directory
+        self._file = file_name(name)
+
+    @property
+    def lsn(self) -> int:
+        """The next LSN its reader needs. Raises SlotLost, LogCorrupt."""
+        data = read_file(self._directory, self._file)
+        if data is None:
+            raise SlotLost(
+                f"slot {self.name!r} does not exist: it was never made, or was dropped, perhaps for "
+                "lagging past retention.slot_bytes; make it again and start from the log's first LSN"
+            )
+        body, _, crc = data.rstrip(b"\n").rpartition(b"\n")
+        if crc != b"%08x" % crc32c(body):
+            raise LogCorrupt(self._file, 0, 0, None, "its checksum does not match")
+        return msgspec.json.decode(body, type=_Saved).lsn
+
+    def advance(self, lsn: int) -> None:
+        """Everything before `lsn` was dealt with. Durable on return; going back is refused.
+
+        Raises SlotLost, InvalidOption."""
+        if lsn < self.lsn:
+            raise InvalidOption(
+                f"slot {self.name!r} is at {self.lsn} and can't go back to {lsn}: what is before it "
+                "may be gone. Drop the slot and make it anew to start over"
+            )
+        self._save(lsn)
+
+    def create(self, lsn: int) -> None:
+        """Make it at `lsn`, if it is not there."""
+        if read_file(self._directory, self._file) is None:
+            self._save(lsn)
+
+    def drop(self) -> None:
+        """Forget it, durably. Raises SlotLost."""
+        try:
+            self._directory.remove(self._file)
+        except FileNotFoundError:
+            raise SlotLost(f"slot {self.name!r} does not exist") from None
+        self._directory.sync()
+
+    def _save(self, lsn: int) -> None:
+        body = msgspec.json.encode(_Saved(lsn))
+        replace_file(self._directory, self._file, b"%s\n%08x\n" % (body, crc32c(body)))
+
+
+def list_slots(directory: Directory) -> list[Slot]:
+    """Every slot there is, by name."""
+    names = (
+        name.removeprefix(PREFIX)
+        for name in directory.names()
+        if name.startswith(PREFIX) and not name.endswith(".tmp")
+    )
+    return [Slot(directory, name) for name in sorted(names)]
