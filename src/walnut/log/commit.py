@@ -30,6 +30,8 @@ from walnut.log.metrics import Metrics
 from walnut.log.model import LogOptions, Producer
 from walnut.log.producers import Note, Producers
 
+_running_loop = asyncio._get_running_loop  # noqa: SLF001  None instead of an exception, ten times faster
+
 RECORD_COST: Final = 64
 """What a record costs the buffer beside its bytes: the object that holds them."""
 
@@ -65,13 +67,13 @@ class Ticket(msgspec.Struct, gc=False, eq=False):
     """
 
     lsn: int
-    _batch: Batch
-    _pressed: int = 0
+    batch: Batch
+    pressed: int = 0
 
     @property
     def done(self) -> bool:
         """It was answered: durable (as the sync policy has it) or refused."""
-        return self._batch.done
+        return self.batch.done
 
     def wait(self, timeout: float | None = None) -> int:
         """Wait, at most `timeout` seconds; returns the LSN.
@@ -80,15 +82,15 @@ class Ticket(msgspec.Struct, gc=False, eq=False):
             WaitTimeout: not yet; it may still become durable.
             LogFull, LogFailed: refused.
         """
-        self._batch.group.wait(self._batch, timeout)
-        if self._batch.error is not None:
-            raise self._batch.error
+        self.batch.group.wait(self.batch, timeout)
+        if self.batch.error is not None:
+            raise self.batch.error
         return self.lsn
 
     def __await__(self) -> Generator[object, None, int]:
         """Wait in a coroutine."""
-        batch = self._batch
-        if self._pressed:
+        batch = self.batch
+        if self.pressed:
             batch.group.release_pressure(self)
         if not batch.done:
             loop = asyncio.get_running_loop()
@@ -99,15 +101,16 @@ class Ticket(msgspec.Struct, gc=False, eq=False):
         return self._answer()
 
     def _answer(self) -> Generator[object, None, int]:
-        if self._batch.error is not None:
-            raise self._batch.error
+        """The answer at once, as a generator that never stops on the way."""
+        yield from ()
+        if self.batch.error is not None:
+            raise self.batch.error
         return self.lsn
-        yield
 
 
 def refuse_event_loop(call: str, instead: str) -> None:
     """Raise if this thread runs an event loop, which `call` would stop for the time of a sync."""
-    if asyncio._get_running_loop() is not None:
+    if _running_loop() is not None:
         raise LogError(f"{call} would block this event loop while the disk works: use {instead}")
 
 
@@ -168,7 +171,7 @@ class GroupCommit:
                 ticket = None
         if ticket is None:
             return self.submit_group([data], None)
-        self._schedule(ticket._batch)
+        self._schedule(ticket.batch)
         return ticket
 
     def submit_group(
@@ -178,34 +181,45 @@ class GroupCommit:
 
         Blocks for room in the buffer, except on an event loop. `schedule=False`: the caller is
         about to wait, and will lead if nobody does."""
-        cost = sum(map(len, records)) + RECORD_COST * len(records)
-        on_loop = asyncio._get_running_loop() is not None
-        while True:
-            with self._lock:
-                self._check_open()
-                if producer is not None and (lsn := self.producers.find(producer)) is not None:
-                    self._metrics.duplicates += 1
-                    return Ticket(lsn, self._batch_of(lsn))
-                self._settle()
-                over = self._buffered > 0 and self._buffered + cost > self._options.buffer_bytes
-                pressed = cost if over and on_loop else 0
-                if pressed and self._pressed + pressed > self._options.buffer_bytes:
-                    raise BufferFull(
-                        f"{self._buffered} bytes are waiting to be written and {self._pressed} more "
-                        "were submitted without being awaited: await the tickets before submitting on"
-                    )
-                if on_loop or not over:
-                    ticket = self._admit(records, cost, producer, pressed)
-                    due = schedule and not ticket._batch.scheduled
-                    ticket._batch.scheduled |= due
-                    break
+        while (ticket := self._admit(records, producer, schedule=schedule)) is None:
             self._make_room()
-        if due:
-            self._schedule(ticket._batch)
+        if schedule:
+            self._schedule(ticket.batch)
         return ticket
 
     def _admit(
-        self, records: Sequence[bytes], cost: int, producer: Producer | None, pressed: int
+        self, records: Sequence[bytes], producer: Producer | None, *, schedule: bool
+    ) -> Ticket | None:
+        """Queue records, or None if they have to wait for room."""
+        cost = sum(map(len, records)) + RECORD_COST * len(records)
+        bound = self._options.buffer_bytes
+        with self._lock:
+            if self.failure is not None:
+                raise self.failure
+            if producer is not None and (lsn := self.producers.find(producer)) is not None:
+                self._metrics.duplicates += 1
+                return Ticket(lsn, self._batch_of(lsn))
+            self._settle()
+            pressed = 0
+            if self._buffered and self._buffered + cost > bound:
+                if _running_loop() is None:
+                    return None
+                pressed = cost
+                if self._pressed + pressed > bound:
+                    raise BufferFull(
+                        f"{self._buffered} bytes wait to be written, {self._pressed} of them over the "
+                        "bound and awaited by nobody: await the tickets before submitting on"
+                    )
+            return self._enqueue(records, cost, producer, pressed, schedule=schedule)
+
+    def _enqueue(
+        self,
+        records: Sequence[bytes],
+        cost: int,
+        producer: Producer | None,
+        pressed: int,
+        *,
+        schedule: bool,
     ) -> Ticket:
         batch = self._queue[-1]
         if batch.records and batch.cost + cost > self._options.frame_bytes:
@@ -221,6 +235,7 @@ class GroupCommit:
         batch.pressed += pressed
         self._buffered += cost
         self._pressed += pressed
+        batch.scheduled |= schedule
         self.next_lsn = lsn + len(records)
         self._grant()
         return Ticket(lsn, batch, pressed)
@@ -246,10 +261,6 @@ class GroupCommit:
             )
         )
 
-    def _check_open(self) -> None:
-        if self.failure is not None:
-            raise self.failure
-
     def _batch_of(self, lsn: int) -> Batch:
         """The batch that holds this LSN, or one that is done if it was written long ago."""
         batches = [*self._queue] if self._flying is None else [self._flying, *self._queue]
@@ -262,10 +273,10 @@ class GroupCommit:
 
     def _make_room(self) -> None:
         """Block until something left the buffer, by leading a flush if nobody does."""
+        baton = _baton()
         with self._lock:
             lead = self._claim()
             if not lead:
-                baton = _baton()
                 self._room_seekers.append(baton)
         if lead:
             self._flush_and_pass_on()
@@ -275,9 +286,9 @@ class GroupCommit:
     def release_pressure(self, ticket: Ticket) -> None:
         """Someone awaits this ticket, so it no longer counts against the bound."""
         with self._lock:
-            freed, ticket._pressed = ticket._pressed, 0
-            if not ticket._batch.done:
-                ticket._batch.pressed -= freed
+            freed, ticket.pressed = ticket.pressed, 0
+            if not ticket.batch.done:
+                ticket.batch.pressed -= freed
                 self._pressed -= freed
 
     # -- waiting --------------------------------------------------------------------------------
@@ -287,13 +298,13 @@ class GroupCommit:
         if not batch.done:
             refuse_event_loop("waiting for a ticket", "`await ticket`")
         deadline = None if timeout is None else time.monotonic() + timeout
-        while not batch.done:
+        while True:
+            baton = _baton()
             with self._lock:
                 if batch.done:
                     return
                 lead = self._claim()
                 if not lead:
-                    baton = _baton()
                     batch.batons.append(baton)
             if lead:
                 self._flush_and_pass_on()
@@ -316,7 +327,7 @@ class GroupCommit:
 
     def _schedule(self, batch: Batch) -> None:
         """See that `batch` is flushed: when this event loop's turn ends, or at once."""
-        loop = asyncio._get_running_loop()
+        loop = _running_loop()
         if loop is None:
             self._ripen(batch)
         else:
@@ -370,10 +381,10 @@ class GroupCommit:
     @contextmanager
     def exclusive(self) -> Iterator[None]:
         """Be the leader for the length of a block: nobody else writes."""
+        baton = _baton()
         with self._lock:
             lead = self._claim()
             if not lead:
-                baton = _baton()
                 self._turns.append(baton)
         if not lead:
             baton.acquire()

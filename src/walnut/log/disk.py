@@ -53,8 +53,8 @@ class File(Protocol):
         """Cut the file to `size`, or grow it with zeros that take no space yet."""
 
     def allocate(self, size: int) -> None:
-        """Reserve space up to `size`, growing the file with zeros that read back without a
-        metadata write. Raises OSError(ENOSPC) when the disk is full."""
+        """Reserve space up to `size`, growing the file with zeros. Raises OSError(ENOSPC) when the
+        disk is full; space that was reserved can be written without that."""
 
     def map(self) -> memoryview:
         """A read-only view of the whole file as large as it is now, which follows later writes.
@@ -123,6 +123,16 @@ def write_fully(file: File, buffers: Sequence[Buffer], offset: int) -> int:
     return offset + wanted
 
 
+def write_zeros(file: File, start: int, stop: int) -> None:
+    """Write zeros from `start` up to, not with, `stop`.
+
+    Space that was only reserved costs a journal commit with each fdatasync after the first write
+    to it, on ext4 and xfs: large frames go three times as fast to space that was written before."""
+    zeros = memoryview(bytes(min(ZERO_CHUNK, max(0, stop - start))))
+    for offset in range(start, stop, ZERO_CHUNK):
+        write_fully(file, [zeros[: stop - offset]], offset)
+
+
 def replace_file(directory: Directory, name: str, data: bytes) -> None:
     """Give the file `name` this content, atomically and durably: after a crash it holds either
     what it held before or all of `data`."""
@@ -160,7 +170,9 @@ class RealFile:
     def read(self, size: int, offset: int) -> bytes:
         """See `File.read`."""
         data = os.pread(self._fd, size, offset)
-        while 0 < len(data) < size and (more := os.pread(self._fd, size - len(data), offset + len(data))):
+        while 0 < len(data) < size and (
+            more := os.pread(self._fd, size - len(data), offset + len(data))
+        ):
             data += more
         return data
 
@@ -181,20 +193,14 @@ class RealFile:
         os.ftruncate(self._fd, size)
 
     def allocate(self, size: int) -> None:
-        """See `File.allocate`.
-
-        The space is reserved first, then written with zeros: on ext4 and xfs the first write to
-        space that was only reserved commits the journal with each fdatasync, which triples its
-        price for large frames.
-        """
+        """See `File.allocate`."""
         start = self.size()
         if size <= start:
             return
-        with contextlib.suppress(AttributeError):  # macOS has no posix_fallocate
+        try:
             os.posix_fallocate(self._fd, start, size - start)
-        zeros = bytes(min(ZERO_CHUNK, size - start))
-        for offset in range(start, size, ZERO_CHUNK):
-            write_fully(self, [memoryview(zeros)[: size - offset]], offset)
+        except AttributeError:  # macOS: only writing takes space there
+            write_zeros(self, start, size)
 
     def map(self) -> memoryview:
         """See `File.map`."""

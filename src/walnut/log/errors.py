@@ -31,7 +31,9 @@ class LogCorrupt(LogError):
     def __init__(
         self, segment: str, offset: int, first_lsn: int, last_lsn: int | None, reason: str
     ) -> None:
-        lost = f"LSN {first_lsn}" + ("" if last_lsn == first_lsn else f" to {last_lsn or 'the end'}")
+        lost = f"LSN {first_lsn}" + (
+            "" if last_lsn == first_lsn else f" to {last_lsn or 'the end'}"
+        )
         super().__init__(
             f"{segment} is damaged at byte {offset}: {reason}; {lost} can't be read. "
             "Restore from an archive, or run `walnut log repair` to set the damage aside"

@@ -19,7 +19,6 @@ from __future__ import annotations
 import enum
 import functools
 import itertools
-import operator
 import struct
 import sys
 from array import array
@@ -49,7 +48,9 @@ ZSTD_LEVEL: Final = 1
 _WIDTHS: Final = {1: "B", 2: "H", 4: "I"}
 
 if sys.byteorder != "little":
-    raise ImportError("walnut.log packs its columns in the machine's order, which must be little-endian")
+    raise ImportError(
+        "walnut.log packs its columns in the machine's order, which must be little-endian"
+    )
 
 
 class Kind(enum.IntEnum):
@@ -128,7 +129,9 @@ class Frame(msgspec.Struct, frozen=True, gc=False):
         when they are of equal length, 70 when not; `python -m bench --only replay`)."""
         header = self.header
         if header.width == 0 and header.count <= _CACHED_COUNT:
-            return _fixed_layout(header.count, header.length).unpack_from(self.payload, header.notes)
+            return _fixed_layout(header.count, header.length).unpack_from(
+                self.payload, header.notes
+            )
         bounds = self._bounds()
         data = bytes(self.payload)
         return [data[a:b] for a, b in itertools.pairwise(bounds)]
@@ -137,16 +140,9 @@ class Frame(msgspec.Struct, frozen=True, gc=False):
         """Each record as a `Record` whose data is a view into the payload."""
         bounds = self._bounds()
         header = self.header
-        return map(
-            Record,
-            itertools.count(header.first_lsn),
-            itertools.repeat(header.time),
-            map(
-                operator.getitem,
-                itertools.repeat(self.payload),
-                map(slice, bounds, itertools.islice(bounds, 1, None)),
-            ),
-        )
+        slices = map(slice, bounds, itertools.islice(bounds, 1, None))
+        views = map(self.payload.__getitem__, slices)
+        return map(Record, itertools.count(header.first_lsn), itertools.repeat(header.time), views)
 
     def _bounds(self) -> Sequence[int]:
         header = self.header

@@ -409,7 +409,9 @@ class Log:
         self._writer.release_segments()
         finish_cut(self._directory, self._control, self.options.segment_bytes)
         with self._segments_lock:
-            self._segments = [s for i, s in enumerate(self._segments) if not i or s.first_lsn <= lsn]
+            self._segments = [
+                s for i, s in enumerate(self._segments) if not i or s.first_lsn <= lsn
+            ]
         found = find_end(self._directory, self._segments, self._control, lsn, self.options)
         self._writer.restart(epoch, found.end, found.producers)
         self._commit.restart(lsn + 1, found.producers)
@@ -497,7 +499,9 @@ class Log:
         end = self._writer.end
         if end.segment == segment:
             first = segment.first_lsn
-            return SegmentStat(segment.name, first, end.next_lsn, end.capacity, end.last_time, sealed=False)
+            return SegmentStat(
+                segment.name, first, end.next_lsn, end.capacity, end.last_time, sealed=False
+            )
         return stat_sealed(self._directory, segment)
 
     # -- closing --------------------------------------------------------------------------------

@@ -38,6 +38,10 @@ from walnut.log.writer import NO_SPACE, begin_segment, make_spare
 TEMPORARY = ".tmp"
 LOG_ID_BYTES = 16
 
+FIRST_ZEROED = 1 << 20
+"""Bytes of the very first segment that are written with zeros: a new log opens at once, and its
+first megabyte of small records goes at full speed. Later segments are prepared whole, ahead."""
+
 
 class Opened(msgspec.Struct, kw_only=True):
     """An open log: what `Log` is made of."""
@@ -125,9 +129,7 @@ def open_log(path: str, options: LogOptions) -> Opened:
             if error.errno in NO_SPACE:
                 raise LogFull(f"no room to open {path} ({error.strerror}): free some") from error
             raise
-        recovery = msgspec.structs.replace(
-            opened.recovery, seconds=time.perf_counter() - started
-        )
+        recovery = msgspec.structs.replace(opened.recovery, seconds=time.perf_counter() - started)
         opened.recovery = recovery
         return opened
 
@@ -206,8 +208,9 @@ def _create_first_segment(directory: Directory, control: Control, options: LogOp
         created=options.clock(),
         epoch=1,
         prev_crc=0,
+        recycled=False,
     )
-    file = make_spare(directory, options.segment_bytes)
+    file = make_spare(directory, options.segment_bytes, zeroed=FIRST_ZEROED)
     begin_segment(directory, file, Segment(1, FIRST_LSN), header)
     file.close()
 

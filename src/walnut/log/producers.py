@@ -60,7 +60,9 @@ class Producers:
         """
         name, sequence = producer
         if not (isinstance(name, str) and 0 < len(name) <= MAX_NAME):
-            raise InvalidOption(f"a producer's name has 1 to {MAX_NAME} characters, not {name!r:.80}")
+            raise InvalidOption(
+                f"a producer's name has 1 to {MAX_NAME} characters, not {name!r:.80}"
+            )
         if not (isinstance(sequence, int) and 0 <= sequence < 2**63):
             raise InvalidOption(f"a producer's sequence is a number from 0, not {sequence!r:.80}")
         with self._lock:

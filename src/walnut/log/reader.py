@@ -56,7 +56,8 @@ class Source(Protocol):
 
 
 class Mapped(msgspec.Struct, gc=False):
-    """A mapped segment. `index` grows as the segment is read when nobody else keeps it."""
+    """A mapped segment. `index` grows as the segment is read when nobody else keeps it; `end` is
+    the first LSN of the next segment, 0 while there is none."""
 
     segment: Segment
     view: memoryview
@@ -106,6 +107,9 @@ class Reader:
             offset, at = self._find(mapped, lsn)
             view, seed = mapped.view, mapped.seed
             while lsn < stop:
+                if at == mapped.end:
+                    self._mapped = None
+                    break
                 try:
                     frame = read_frame(view, offset, seed)
                 except BadFrame as problem:
@@ -113,7 +117,7 @@ class Reader:
                 header = frame.header
                 if header.first_lsn != at:
                     raise self._unreadable(mapped, offset, at, "a frame of another place is here")
-                if header.kind == Kind.SEAL:
+                if header.kind == Kind.SEAL:  # sealed since it was mapped: look for the next one
                     self._mapped = None
                     break
                 mapped.index.add(at, offset)
@@ -129,7 +133,7 @@ class Reader:
                 header = read_header(mapped.view, offset, mapped.seed)
             except BadFrame as problem:
                 raise self._unreadable(mapped, offset, lsn, str(problem)) from problem
-            if header.next_lsn > lsn or header.kind == Kind.SEAL:
+            if header.next_lsn > lsn:
                 return offset, header.first_lsn
             mapped.index.add(header.first_lsn, offset)
             offset += header.size

@@ -16,6 +16,7 @@ it, so whatever no evidence covers is written again and synced before the log is
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable
 
@@ -72,17 +73,23 @@ class Chain(msgspec.Struct, kw_only=True):
     problem: str = ""
 
 
-def follow_chain(
-    view: memoryview, segment: SegmentHeader, on_frame: Callable[[Header, int], None] | None = None
-) -> Chain:
-    """Check every frame of a segment from its start. Raises UnknownFormat."""
-    chain = Chain(
+def begin_chain(segment: SegmentHeader) -> Chain:
+    """The chain before the first frame of a segment."""
+    return Chain(
         offset=HEADER_BYTES,
         next_lsn=segment.first_lsn,
         prev_crc=segment.prev_crc,
         epoch=segment.epoch,
     )
-    seed = segment.seed
+
+
+def follow_chain(
+    view: memoryview,
+    seed: int,
+    chain: Chain,
+    on_frame: Callable[[Header, int], None] | None = None,
+) -> Chain:
+    """Check frame after frame, from where `chain` is to where it ends. Raises UnknownFormat."""
     while True:
         try:
             header = read_header(view, chain.offset, seed)
@@ -108,17 +115,22 @@ def follow_chain(
         chain.offset += header.size
 
 
+def next_frame(view: memoryview, offset: int, seed: int) -> tuple[Header, int] | None:
+    """The next valid frame of this segment at or after `offset`, and where it is."""
+    for match in re.finditer(re.escape(MAGIC_BYTES), view[offset:]):
+        with contextlib.suppress(BadFrame):
+            return read_header(view, offset + match.start(), seed), offset + match.start()
+    return None
+
+
 def later_frames(view: memoryview, offset: int, seed: int) -> tuple[int, int]:
     """Valid frames of this segment behind a gap: the highest durable LSN they state, and where
     the last of them ends; (0, `offset`) for none. Cost: one search over the rest of the file."""
     durable, last = 0, offset
-    for match in re.finditer(re.escape(MAGIC_BYTES), view[offset:]):
-        try:
-            header = read_header(view, offset + match.start(), seed)
-        except BadFrame:
-            continue
+    while (found := next_frame(view, last, seed)) is not None:
+        header, at = found
         durable = max(durable, header.durable_lsn)
-        last = offset + match.start() + header.size
+        last = at + header.size
     return durable, last
 
 
@@ -155,7 +167,7 @@ def find_end(
     file = directory.open(segment.name, write=True)
     view = file.map()
     header = read_segment_header(segment, view)
-    producers = Producers(options.producers, _check_previous(directory, segments, header))
+    producers = _producers_before(directory, segments, header, options.producers)
     end = End(
         segment=segment,
         header=header,
@@ -180,21 +192,53 @@ def find_end(
     return found
 
 
-def _check_previous(
-    directory: Directory, segments: list[Segment], header: SegmentHeader
-) -> bytes:
-    """The producers as of the last sealed segment, which must lead to the active one."""
-    if len(segments) == 1:
-        return b""
-    previous = segments[-2]
-    view = directory.open(previous.name).map()
-    read = read_seal(view, read_segment_header(previous, view).seed)
-    if read is None or (read[0].next_lsn, read[0].prev_crc) != (header.first_lsn, header.prev_crc):
+def sealed_end(
+    directory: Directory, segments: list[Segment], limit: int
+) -> tuple[Chain, Producers]:
+    """Where the last of these sealed segments ends, and the producers as of then: from its seal
+    or, if that is damaged, from its frames. No segments: the start of the log."""
+    if not segments:
+        return Chain(offset=0, next_lsn=0, prev_crc=0, epoch=0), Producers(limit)
+    view = directory.open(segments[-1].name).map()
+    header = read_segment_header(segments[-1], view)
+    chain = begin_chain(header)
+    read = read_seal(view, header.seed)
+    if read is not None:
+        seal, chain.offset = read
+        chain.next_lsn, chain.prev_crc = seal.next_lsn, seal.prev_crc
+        chain.first_time, chain.last_time = seal.first_time, seal.last_time
+        return chain, Producers(limit, seal.producers)
+    producers = sealed_end(directory, segments[:-1], limit)[1]
+    return follow_chain(view, header.seed, chain, noting(view, header.seed, producers)), producers
+
+
+def noting(
+    view: memoryview, seed: int, producers: Producers, index: Index | None = None
+) -> Callable[[Header, int], None]:
+    """What `follow_chain` does with each frame to remember producers, and to index."""
+
+    def note(header: Header, offset: int) -> None:
+        if index is not None:
+            index.add(header.first_lsn, offset)
+        if header.notes:
+            for position, name, sequence in unpack_notes(read_frame(view, offset, seed).notes):
+                producers.add(name, sequence, header.first_lsn + position)
+
+    return note
+
+
+def _producers_before(
+    directory: Directory, segments: list[Segment], header: SegmentHeader, limit: int
+) -> Producers:
+    """The producers as of the sealed segments, the last of which must lead to the active one."""
+    chain, producers = sealed_end(directory, segments[:-1], limit)
+    led_to = (header.first_lsn, header.prev_crc)
+    if segments[:-1] and (chain.next_lsn, chain.prev_crc) != led_to:
         raise LogCorrupt(
-            previous.name, max(0, len(view) - 1), previous.first_lsn, header.first_lsn - 1,
-            "its seal is damaged or missing",
+            segments[-2].name, chain.offset, chain.next_lsn, header.first_lsn - 1,
+            chain.problem or "it does not lead to the segment after it",
         )  # fmt: skip
-    return read[0].producers
+    return producers
 
 
 def _clean_end(view: memoryview, offset: int, end: End, options: LogOptions) -> Found | None:
@@ -228,15 +272,11 @@ def _scan(view: memoryview, control: Control, durable: int, found: Found) -> Non
     end = found.end
     index = Index()
 
-    def remember(header: Header, offset: int) -> None:
-        index.add(header.first_lsn, offset)
-        if header.notes:
-            notes = unpack_notes(read_frame(view, offset, end.header.seed).notes)
-            for position, name, sequence in notes:
-                found.producers.add(name, sequence, header.first_lsn + position)
-
-    chain = follow_chain(view, end.header, remember)
-    stated, last = later_frames(view, chain.offset, end.header.seed)
+    seed = end.header.seed
+    chain = follow_chain(
+        view, seed, begin_chain(end.header), noting(view, seed, found.producers, index)
+    )
+    stated, last = later_frames(view, chain.offset, seed)
     durable = max(durable, chain.durable, stated)
     if chain.next_lsn <= max(durable, control.first_lsn - 1):
         raise LogCorrupt(
@@ -267,7 +307,7 @@ def _cut(view: memoryview, chain: Chain, last: int, found: Found) -> None:
     """Cut off what follows the chain, if that is the remains of a write and not the empty or
     recycled rest of the file."""
     end = found.end
-    torn = _torn_bytes(view, chain, recycled=end.header.recycled)
+    torn = torn_bytes(view, chain, recycled=end.header.recycled)
     found.cut_bytes = max(torn, last - chain.offset)
     if not found.cut_bytes:
         return
@@ -279,7 +319,7 @@ def _cut(view: memoryview, chain: Chain, last: int, found: Found) -> None:
     end.file.allocate(end.capacity)
 
 
-def _torn_bytes(view: memoryview, chain: Chain, *, recycled: bool) -> int:
+def torn_bytes(view: memoryview, chain: Chain, *, recycled: bool) -> int:
     """How much of a torn frame lies behind the chain."""
     if not recycled:
         return len(bytes(view[chain.offset :]).rstrip(b"\0"))

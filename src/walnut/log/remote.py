@@ -30,7 +30,7 @@ from walnut.log.log import check_lsn, stat_sealed
 from walnut.log.model import MAX_LSN, LogOptions, LogStat, Record, SegmentStat, SlotStat
 from walnut.log.opening import check_is_log, check_path, find_directory
 from walnut.log.reader import Position, Reader
-from walnut.log.recovery import follow_chain
+from walnut.log.recovery import begin_chain, follow_chain
 from walnut.log.segment import Index, Segment, read_header, sort_segments
 from walnut.log.slots import Slot, list_slots
 from walnut.log.tail import atail, poll_delays, tail
@@ -108,7 +108,8 @@ class LogReader:
         segment = segments[-1]
         if self._stated is None or self._stated[0] != segment:
             view = self._directory.open(segment.name).map()
-            chain = follow_chain(view, read_header(segment, view))
+            header = read_header(segment, view)
+            chain = follow_chain(view, header.seed, begin_chain(header))
             self._stated = segment, max(chain.durable, segment.first_lsn - 1)
         return self._stated[1]
 
@@ -119,6 +120,7 @@ class LogReader:
     def live_index(self, segment: Segment) -> Index | None:
         """None: the writer's index is in another process."""
         del segment
+        return None
 
     # -- reading --------------------------------------------------------------------------------
 
@@ -181,9 +183,11 @@ class LogReader:
         stats = [stat_sealed(self._directory, segment) for segment in segments[:-1]]
         for segment in segments[-1:]:
             size = len(self._directory.open(segment.name).map())
-            last_time = max((r.time for r in self.read(position.durable_lsn)), default=0) if (
-                position.durable_lsn >= max(segment.first_lsn, position.first_lsn)
-            ) else 0
+            last_time = (
+                max((r.time for r in self.read(position.durable_lsn)), default=0)
+                if (position.durable_lsn >= max(segment.first_lsn, position.first_lsn))
+                else 0
+            )
             stats.append(
                 SegmentStat(
                     segment.name, segment.first_lsn, position.durable_lsn + 1, size, last_time,

@@ -33,8 +33,8 @@ def decide(
     first = segments[0].first_lsn
     for segment in segments[:-1]:
         too_many = retention.bytes is not None and total > retention.bytes
-        too_old = (
-            retention.seconds is not None and segment.last_time < now - int(retention.seconds * 1e9)
+        too_old = retention.seconds is not None and segment.last_time < now - int(
+            retention.seconds * 1e9
         )
         if not (too_many or too_old):
             break

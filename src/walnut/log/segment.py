@@ -23,7 +23,7 @@ import msgspec
 from crc32c import crc32c
 
 from walnut.log.errors import LogCorrupt, UnknownFormat
-from walnut.log.frame import BadFrame, Frame, Kind, read_frame
+from walnut.log.frame import BadFrame, Frame, Kind, encode, read_frame
 
 MAGIC: Final = b"WALNUTLG"
 VERSION: Final = 1
@@ -98,7 +98,7 @@ class SegmentHeader(msgspec.Struct, frozen=True):
     created: int
     epoch: int
     prev_crc: int
-    recycled: bool = False
+    recycled: bool
 
     def pack(self) -> bytes:
         """The header's bytes, `HEADER_BYTES` long."""
@@ -128,7 +128,7 @@ def read_header(segment: Segment, view: memoryview | bytes) -> SegmentHeader:
 
     if len(view) < _HEADER.size:
         raise damaged("it is too short for a segment header")
-    magic, crc, version, recycled, *body = _HEADER.unpack_from(view)
+    magic, crc, version, recycled, log_id, *rest = _HEADER.unpack_from(view)
     if magic != MAGIC:
         raise damaged("the segment header is not one of Walnut's")
     if version > VERSION:
@@ -138,7 +138,8 @@ def read_header(segment: Segment, view: memoryview | bytes) -> SegmentHeader:
         )
     if crc32c(bytes(view[_CRC_FROM : _HEADER.size])) != crc:
         raise damaged("the segment header's checksum does not match")
-    header = SegmentHeader(*body, recycled)
+    number, first_lsn, created, epoch, prev_crc = rest
+    header = SegmentHeader(log_id, number, first_lsn, created, epoch, prev_crc, recycled)
     if (header.number, header.first_lsn) != (segment.number, segment.first_lsn):
         raise damaged("the header belongs to another segment: the file was renamed")
     return header
@@ -195,6 +196,22 @@ class Seal(msgspec.Struct, frozen=True, array_like=True):
         """The payload of the SEAL frame that begins at `offset`; ends with a trailer that says
         so, which makes it findable from the end of the file."""
         return msgspec.msgpack.encode(self) + _TRAILER.pack(offset, _TRAILER_MAGIC)
+
+
+def seal_frame(seal: Seal, offset: int, seed: int, *, epoch: int) -> bytes:
+    """The SEAL frame that goes to `offset`. It is not part of the chain of checksums, so that the
+    log goes on in its place when a closed log is opened again."""
+    head, payload, _ = encode(
+        [seal.pack(offset)],
+        first_lsn=seal.next_lsn,
+        time=seal.last_time,
+        durable_lsn=seal.next_lsn - 1,
+        epoch=epoch,
+        prev_crc=seal.prev_crc,
+        seed=seed,
+        kind=Kind.SEAL,
+    )
+    return head + payload
 
 
 def unpack_seal(frame: Frame) -> Seal:

@@ -130,5 +130,3 @@ def poll_delays() -> Iterator[float]:
     while True:
         yield delay
         delay = min(delay * 2, LAST_POLL)
-
-

@@ -19,14 +19,14 @@ from collections.abc import Sequence
 import msgspec
 
 from walnut.log.control import SPARE, write_mark
-from walnut.log.disk import Directory, File, write_fully
+from walnut.log.disk import Directory, File, write_fully, write_zeros
 from walnut.log.errors import LogFull
 from walnut.log.frame import HEADER_BYTES as FRAME_HEADER_BYTES
-from walnut.log.frame import Kind, encode
+from walnut.log.frame import encode
 from walnut.log.metrics import Metrics
 from walnut.log.model import LogOptions
 from walnut.log.producers import Note, Producers, pack_notes
-from walnut.log.segment import HEADER_BYTES, Index, Seal, Segment, SegmentHeader
+from walnut.log.segment import HEADER_BYTES, Index, Seal, Segment, SegmentHeader, seal_frame
 
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """How an operating system says that there is no room: disk, quota, or file size limit."""
@@ -179,17 +179,8 @@ class Writer:
             producers=self.producers.pack(end.next_lsn),
         )
         self.sync()
-        header, payload, _ = encode(
-            [seal.pack(end.offset)],
-            first_lsn=end.next_lsn,
-            time=end.last_time,
-            durable_lsn=self.durable_lsn,
-            epoch=self.epoch,
-            prev_crc=end.prev_crc,
-            seed=end.header.seed,
-            kind=Kind.SEAL,
-        )
-        offset = write_fully(end.file, [header, payload], end.offset)
+        frame = seal_frame(seal, end.offset, end.header.seed, epoch=self.epoch)
+        offset = write_fully(end.file, [frame], end.offset)
         if trim:
             end.file.truncate(offset)
         end.file.sync()
@@ -236,7 +227,9 @@ class Writer:
                 self._spare.file.close()
                 self._spare = None
             if self._spare is None:
-                self._spare = Spare(make_spare(self._directory, size), size, recycled=False)
+                self._spare = Spare(
+                    make_spare(self._directory, size, zeroed=size), size, recycled=False
+                )
 
     def recycle(self, segment: Segment) -> bool:
         """Make a truncated segment the spare; False where it can't be: there is a spare already,
@@ -287,11 +280,13 @@ class Writer:
         self._mark.close()
 
 
-def make_spare(directory: Directory, size: int) -> File:
-    """A file of zeros, allocated and synced, under the name SPARE. Raises OSError."""
+def make_spare(directory: Directory, size: int, *, zeroed: int) -> File:
+    """A file of zeros, allocated and synced, under the name SPARE; the first `zeroed` bytes are
+    written, the others only reserved. Raises OSError."""
     file = directory.create(SPARE)
     try:
         file.allocate(size)
+        write_zeros(file, 0, min(zeroed, size))
         file.sync()
     except OSError:
         file.close()
@@ -309,5 +304,3 @@ def begin_segment(
     directory.rename(SPARE, segment.name)
     directory.sync()
     file.lock(exclusive=False)
-
-
