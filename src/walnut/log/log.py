@@ -23,7 +23,7 @@ from typing import Self
 import msgspec
 
 from walnut.log.background import Flusher, Housekeeper
-from walnut.log.commit import Batch, GroupCommit, Ticket, refuse_event_loop
+from walnut.log.commit import RECORD_COST, Batch, GroupCommit, Ticket, refuse_event_loop
 from walnut.log.control import CleanEnd, Control, write_control
 from walnut.log.disk import Directory
 from walnut.log.errors import (
@@ -256,7 +256,7 @@ class Log:
             metrics.sync.observe((synced - written) * 1e6)
             self._announce()
         metrics.records += len(batch.records)
-        metrics.bytes += batch.cost
+        metrics.bytes += batch.cost - RECORD_COST * len(batch.records)
         metrics.batch.observe(len(batch.records))
         metrics.write.observe((written - started) * 1e6)
         metrics.flush.observe((time.perf_counter() - started) * 1e6)

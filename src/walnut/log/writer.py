@@ -233,18 +233,19 @@ class Writer:
 
     def recycle(self, segment: Segment) -> bool:
         """Make a truncated segment the spare; False where it can't be: there is a spare already,
-        the file is too large, or a reader still has it mapped."""
+        or a reader still has the file mapped."""
         with self._spare_lock:
             if self._spare is not None:
                 return False
             file = self._directory.open(segment.name, write=True)
-            size = self._options.segment_bytes
-            if file.size() > size or not file.lock(exclusive=True):
+            if not file.lock(exclusive=True):
                 file.close()
                 return False
+            size = self._options.segment_bytes
             try:
                 # A reader that opened the file just before this finds no header, and looks again.
                 write_fully(file, [bytes(HEADER_BYTES)], 0)
+                file.truncate(min(size, file.size()))
                 file.allocate(size)
             except OSError as error:
                 file.close()
