@@ -95,7 +95,10 @@ class Ticket(msgspec.Struct, gc=False, eq=False):
         if not batch.done:
             loop = asyncio.get_running_loop()
             future: Future[int] = loop.create_future()
-            batch.futures.setdefault(loop, []).append((future, self.lsn))
+            waiting = batch.futures.get(loop)
+            if waiting is None:
+                waiting = batch.futures.setdefault(loop, [])
+            waiting.append((future, self.lsn))
             if not batch.done:  # else it may have been answered just before we were on the list
                 return future.__await__()
         return self._answer()
@@ -149,12 +152,14 @@ class GroupCommit:
         self._buffered = 0
         self._pressed = 0
         self._granted = self._room = 0
-        self._settle()
+        self._grant()
 
     # -- submitting -----------------------------------------------------------------------------
 
-    def submit(self, data: bytes) -> Ticket:
-        """Queue one record. The hot path: about 0.4 µs (`python -m bench --only stages`)."""
+    def submit(self, data: bytes, *, schedule: bool = True) -> Ticket:
+        """Queue one record. The hot path: `python -m bench --only stages` has its cost.
+
+        `schedule=False`: the caller is about to wait, and will lead if nobody does."""
         with self._lock:
             room = self._room - len(data) - RECORD_COST
             if room >= 0:
@@ -163,14 +168,14 @@ class GroupCommit:
                 batch.records.append(data)
                 lsn = self.next_lsn
                 self.next_lsn = lsn + 1
-                if batch.scheduled:
+                if batch.scheduled or not schedule:
                     return Ticket(lsn, batch)
                 batch.scheduled = True
                 ticket = Ticket(lsn, batch)
             else:
                 ticket = None
         if ticket is None:
-            return self.submit_group([data], None)
+            return self.submit_group([data], None, schedule=schedule)
         self._schedule(ticket.batch)
         return ticket
 
@@ -179,8 +184,7 @@ class GroupCommit:
     ) -> Ticket:
         """Queue records that share a frame whatever happens; the ticket has the first one's LSN.
 
-        Blocks for room in the buffer, except on an event loop. `schedule=False`: the caller is
-        about to wait, and will lead if nobody does."""
+        Blocks for room in the buffer, except on an event loop. `schedule`: as for `submit`."""
         while (ticket := self._admit(records, producer, schedule=schedule)) is None:
             self._make_room()
         if schedule:
@@ -241,25 +245,19 @@ class GroupCommit:
         return Ticket(lsn, batch, pressed)
 
     def _settle(self) -> None:
-        """Book what the hot path took from its grant, and grant anew."""
+        """Book what the hot path took from its grant, which ends it."""
         spent = self._granted - self._room
+        self._granted = self._room = 0
         self._queue[-1].cost += spent
         self._buffered += spent
-        self._grant()
 
     def _grant(self) -> None:
         """What the hot path may take without asking: the rest of the open frame, or nothing."""
-        self._granted = self._room = (
-            0
-            if self.failure is not None
-            else max(
-                0,
-                min(
-                    self._options.frame_bytes - self._queue[-1].cost,
-                    self._options.buffer_bytes - self._buffered,
-                ),
-            )
-        )
+        if self.failure is None:
+            frame = self._options.frame_bytes - self._queue[-1].cost
+            buffer = self._options.buffer_bytes - self._buffered
+            room = frame if frame < buffer else buffer
+            self._granted = self._room = room if room > 0 else 0
 
     def _batch_of(self, lsn: int) -> Batch:
         """The batch that holds this LSN, or one that is done if it was written long ago."""
@@ -399,18 +397,22 @@ class GroupCommit:
                 self._flusher()
 
     def flush_all(self) -> None:
-        """Flush everything that is queued now. Only inside `exclusive`."""
+        """Flush everything that is queued now. Only inside `exclusive`.
+
+        Raises LogFull if some of it was refused; a failure is left in `failure`."""
         last = self.next_lsn
         while self.failure is None and self._queue[0].records and self._queue[0].first_lsn < last:
-            self._flush_head()
+            if (batch := self._flush_head()) is not None and isinstance(batch.error, LogFull):
+                raise batch.error
 
-    def _flush_head(self) -> None:
+    def _flush_head(self) -> Batch | None:
+        """Flush the batch at the head of the queue; returns it, answered."""
         if self._options.linger_seconds and self._room > 0:
             time.sleep(self._options.linger_seconds)
         with self._lock:
             self._settle()
             if self.failure is not None or not self._queue[0].records:
-                return
+                return None
             batch = self._flying = self._queue.popleft()
             if not self._queue:
                 self._queue.append(Batch(self, self.next_lsn))
@@ -425,6 +427,7 @@ class GroupCommit:
                 raise
         else:
             self._answer([batch], None)
+        return batch
 
     # -- answering ------------------------------------------------------------------------------
 
@@ -476,6 +479,7 @@ class GroupCommit:
                 self._buffered -= batch.cost
                 self._pressed -= batch.pressed
             self._settle()
+            self._grant()
             self._wake_room_seekers()
         for batch in batches:
             for baton in batch.batons:

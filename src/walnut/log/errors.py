@@ -6,6 +6,14 @@ that a caller can catch the log's refusals without catching the bugs of anyone e
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""How an operating system says that there is no room: disk, quota, or file size limit."""
+
 
 class LogError(Exception):
     """Base of every error raised by `walnut.log`."""
@@ -63,6 +71,11 @@ class LogFull(LogError):
     writing resumes by itself once space is freed."""
 
 
+class DiskError(LogError, OSError):
+    """The operating system failed to do something that is not writing records: opening a file,
+    replacing CONTROL, saving a slot. It may or may not have taken effect. `__cause__` says what."""
+
+
 class BufferFull(LogError):
     """An event loop submitted more than the buffer holds without awaiting any of it."""
 
@@ -110,3 +123,21 @@ class WaitTimeout(LogError, TimeoutError):
 
 class ArchiveError(LogError):
     """An archive is missing, incomplete, damaged or belongs to another log."""
+
+
+@contextmanager
+def disk_errors(doing: str) -> Iterator[None]:
+    """Give the operating system's errors their names while `doing` something."""
+    try:
+        yield
+    except DiskError:
+        raise
+    except OSError as error:
+        if error.errno in NO_SPACE:
+            raise LogFull(
+                f"no room for {doing} ({error.strerror}): free space on the disk"
+            ) from error
+        raise DiskError(
+            f"{doing} failed ({error}): it may or may not have taken effect; look at the disk, "
+            "then try again or open the log again"
+        ) from error

@@ -36,8 +36,10 @@ MAGIC: Final = 0x464E4C57  # b"WLNF"
 MAGIC_BYTES: Final = MAGIC.to_bytes(4, "little")
 HEADER: Final = struct.Struct("<II QqQ IIIIII BBBB I")
 HEADER_BYTES: Final = HEADER.size
-CHECKED_FROM: Final = 8
-"""The checksum covers everything from here: all but the magic and itself."""
+_UNCHECKED: Final = struct.Struct("<II")  # the magic and the checksum
+_CHECKED: Final = struct.Struct("<QqQ IIIIII BBBB I")
+CHECKED_FROM: Final = _UNCHECKED.size
+"""The checksum covers everything from here to the end of the payload."""
 
 MIN_COMPRESSED: Final = 256
 """Smaller payloads are not worth a compressor's start."""
@@ -177,9 +179,9 @@ def lengths(header: Header, payload: memoryview) -> Sequence[int]:
 
 def _pack_lengths(sizes: list[int]) -> tuple[int, int, bytes]:
     """The column's width, the common length when the width is 0, and the column itself."""
-    longest = max(sizes, default=0)
-    if sizes.count(longest) == len(sizes):
-        return 0, longest, b""
+    if sizes.count(sizes[0]) == len(sizes):
+        return 0, sizes[0], b""
+    longest = max(sizes)
     if longest < 1 << 8:
         return 1, 0, bytes(sizes)
     width = 2 if longest < 1 << 16 else 4
@@ -225,9 +227,9 @@ def encode(
         first_lsn, time, durable_lsn, epoch, count, len(payload), prev_crc, raw, len(notes),
         kind, flags, width, 0, length,
     )  # fmt: skip
-    unsealed = HEADER.pack(MAGIC, 0, *fields)
-    crc = crc32c(payload, crc32c(memoryview(unsealed)[CHECKED_FROM:], seed))
-    return HEADER.pack(MAGIC, crc, *fields), payload, crc
+    checked = _CHECKED.pack(*fields)
+    crc = crc32c(payload, crc32c(checked, seed))
+    return _UNCHECKED.pack(MAGIC, crc) + checked, payload, crc
 
 
 def read_header(view: memoryview, offset: int, seed: int) -> Header:

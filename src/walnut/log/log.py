@@ -27,6 +27,7 @@ from walnut.log.commit import RECORD_COST, Batch, GroupCommit, Ticket, refuse_ev
 from walnut.log.control import CleanEnd, Control, write_control
 from walnut.log.disk import Directory
 from walnut.log.errors import (
+    NO_SPACE,
     InvalidOption,
     InvalidRecord,
     LogClosed,
@@ -34,9 +35,10 @@ from walnut.log.errors import (
     LogFailed,
     LsnUnknown,
     RecordTooLarge,
+    disk_errors,
 )
 from walnut.log.frame import Frame
-from walnut.log.metrics import Metrics
+from walnut.log.metrics import Flush, Metrics
 from walnut.log.model import (
     MAX_LSN,
     Bytes,
@@ -56,8 +58,8 @@ from walnut.log.segment import Index, Segment, read_seal
 from walnut.log.segment import read_header as read_segment_header
 from walnut.log.slots import Slot, list_slots
 from walnut.log.tail import Arrivals, atail, tail
-from walnut.log.truncate import droppable, finish_cut
-from walnut.log.writer import NO_SPACE, Writer
+from walnut.log.truncate import droppable, finish_cut, prepare_cut
+from walnut.log.writer import Writer
 
 HOUSEKEEPING_SECONDS = 5.0
 """How often retention is looked at when nothing else calls for it."""
@@ -104,7 +106,7 @@ class Log:
             self.options.sync_seconds if self.options.sync == "interval" else HOUSEKEEPING_SECONDS
         )
         self._keeper = Housekeeper(self._keep, seconds) if background else None
-        self.housekeeping_error: Exception | None = None
+        self.housekeeping_error: LogError | None = None
         """What the housekeeper last met: a full disk while preparing, a directory it can't list."""
 
     def _make_writer(self, opened: Opened) -> Writer:
@@ -159,8 +161,9 @@ class Log:
             RecordTooLarge, InvalidRecord, StaleSequence: the record was refused.
         """
         refuse_event_loop("append", "`await log.submit(data)`")
-        ticket = self._commit.submit_group([self._accept(data)], producer, schedule=False)
-        return ticket.wait()
+        if producer is None:
+            return self._commit.submit(self._accept(data), schedule=False).wait()
+        return self._commit.submit_group([self._accept(data)], producer, schedule=False).wait()
 
     def append_many(self, records: Iterable[Bytes], *, producer: Producer | None = None) -> int:
         """Append a group that is there whole or not at all; returns the first record's LSN.
@@ -193,12 +196,12 @@ class Log:
     def sync(self) -> int:
         """Flush and sync everything submitted so far, whatever the policy; returns `durable_lsn`.
 
-        Raises LogFailed, LogClosed."""
+        Raises LogFull if some of it was refused for lack of room; LogFailed, LogClosed."""
         refuse_event_loop("sync", "`await asyncio.to_thread(log.sync)`")
         with self._commit.exclusive():
             self._commit.flush_all()
             self._sync_written()
-        self._announce()
+        self._arrivals.announce()
         return self._durable
 
     def _accept(self, data: Bytes) -> bytes:
@@ -248,18 +251,21 @@ class Log:
                 self._keeper.nudge()
         elif self._keeper is not None and writer.wants_spare():
             self._keeper.nudge()
-        written = time.perf_counter()
-        metrics = self.metrics
+        written = synced = time.perf_counter()
         if self.options.sync == "always":
-            self._durable = writer.sync()
+            writer.sync()
             synced = time.perf_counter()
-            metrics.sync.observe((synced - written) * 1e6)
-            self._announce()
-        metrics.records += len(batch.records)
-        metrics.bytes += batch.cost - RECORD_COST * len(batch.records)
-        metrics.batch.observe(len(batch.records))
-        metrics.write.observe((written - started) * 1e6)
-        metrics.flush.observe((time.perf_counter() - started) * 1e6)
+        if writer.durable_lsn > self._durable:  # a roll syncs under every policy
+            self._durable = writer.durable_lsn
+            self._arrivals.announce()
+        metrics, count = self.metrics, len(batch.records)
+        metrics.records += count
+        metrics.bytes += batch.cost - RECORD_COST * count
+        metrics.observe(
+            Flush(
+                count, 1e6 * (written - started), 1e6 * (synced - written), 1e6 * (synced - started)
+            )
+        )
 
     def _sync_written(self) -> None:
         """Sync what was written, as the leader. Raises LogFailed, LogClosed."""
@@ -272,9 +278,6 @@ class Log:
                     raise
         if self._commit.failure is not None:
             raise self._commit.failure
-
-    def _announce(self) -> None:
-        self._arrivals.announce()
 
     # -- reading --------------------------------------------------------------------------------
 
@@ -361,8 +364,9 @@ class Log:
                 )
             lsn = min([lsn, *(slot.lsn for slot in list_slots(self._directory))])
             if lsn > self._control.first_lsn:
-                self._set_control(first_lsn=lsn)
-                self._drop_segments(lsn)
+                with disk_errors(f"truncating {self.path}"):
+                    self._set_control(first_lsn=lsn)
+                    self._drop_segments(lsn)
             return self._control.first_lsn
 
     def _drop_segments(self, first_lsn: int) -> None:
@@ -392,22 +396,25 @@ class Log:
                 raise LsnUnknown(
                     f"can't cut after LSN {lsn}: the log holds {self.first_lsn} to {self._durable}"
                 )
+            with disk_errors(f"cutting {self.path}"):
+                prepare_cut(self._directory, lsn, self.options.segment_bytes)
+            for slot in list_slots(self._directory):
+                slot.rewind(lsn + 1)
             try:
                 self._cut(lsn)
+            except OSError as error:
+                self._commit.fail(error)
+                self._check_writable()
             except BaseException as error:
                 self._commit.fail(error)
                 raise
 
     def _cut(self, lsn: int) -> None:
-        self._durable = lsn
         epoch = self._control.epoch + 1
+        self._durable = self._writer.durable_lsn = lsn
         self._set_control(epoch=epoch, fence=epoch, cutting=lsn)
-        for slot in list_slots(self._directory):
-            if slot.lsn > lsn + 1:
-                slot.drop()
-                slot.create(lsn + 1)
         self._writer.release_segments()
-        finish_cut(self._directory, self._control, self.options.segment_bytes)
+        finish_cut(self._directory, lsn)
         with self._segments_lock:
             self._segments = [
                 s for i, s in enumerate(self._segments) if not i or s.first_lsn <= lsn
@@ -431,15 +438,16 @@ class Log:
         """What the housekeeper thread does every now and then: sync under the policy "interval",
         prepare the next segment's file, forget what retention says may go.
 
-        Raises OSError, LogError."""
+        Raises LogFull, DiskError, LogFailed, LogClosed."""
         if self.options.sync == "interval":
             with self._commit.exclusive():
                 self._sync_written()
-            self._announce()
+            self._arrivals.announce()
         with self._admin:
             self._check_writable()
             if self._writer.wants_spare():
-                self._writer.prepare_spare()
+                with disk_errors("preparing the next segment"):
+                    self._writer.prepare_spare()
             if self.options.retention != type(self.options.retention)():
                 self._retain()
 
@@ -457,7 +465,7 @@ class Log:
         """One round of the housekeeper thread: what goes wrong is kept for people to see."""
         try:
             self.housekeep()
-        except (OSError, LogError) as error:
+        except LogError as error:
             self.housekeeping_error = error
         else:
             self.housekeeping_error = None
@@ -509,7 +517,8 @@ class Log:
     def close(self) -> None:
         """Flush, sync, seal, and let go of the directory. Closing twice is nothing.
 
-        Raises LogFailed if that fails; the log is closed all the same."""
+        Raises LogFailed if that fails, LogFull if the last records were refused for lack of room;
+        the log is closed all the same."""
         with self._admin, self._commit.exclusive():
             if self._closed:
                 return
@@ -520,13 +529,18 @@ class Log:
                 self._commit.stop(LogClosed(f"{self.path} was closed: open it again to go on"))
                 self._writer.close()
                 self._lock_file.close()
-                self._announce()
+                self._arrivals.announce()
         for thread in (self._keeper, self._flusher):
             if thread is not None:
                 thread.stop()
 
     def _finish(self) -> None:
-        self._commit.flush_all()
+        try:
+            self._commit.flush_all()
+        finally:
+            self._seal()
+
+    def _seal(self) -> None:
         if self._commit.failure is not None:
             return
         self._sync_written()

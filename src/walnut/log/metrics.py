@@ -6,11 +6,14 @@ cheap enough to have no switch.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
 _BUCKETS: Final = 40
+
+_SORT_EVERY: Final = 1024
+"""Flushes remembered before they are sorted into distributions."""
 
 
 class Histogram(msgspec.Struct):
@@ -45,6 +48,15 @@ class Histogram(msgspec.Struct):
         return 0.0
 
 
+class Flush(NamedTuple):
+    """What one flush took: records, and microseconds of write, sync and the whole."""
+
+    records: int
+    write: float
+    sync: float
+    whole: float
+
+
 class Metrics(msgspec.Struct):
     """Counters since the log was opened, and distributions per flush.
 
@@ -57,7 +69,6 @@ class Metrics(msgspec.Struct):
         rolls, recycled, removed: segments begun, reused, and truncated away.
         slots_dropped: slots that lagged past their bound.
         abandoned: waiters whose event loop was closed before their answer came.
-        batch: records per flush. write, sync, flush: microseconds of each, per flush.
     """
 
     records: int = 0
@@ -73,7 +84,43 @@ class Metrics(msgspec.Struct):
     removed: int = 0
     slots_dropped: int = 0
     abandoned: int = 0
-    batch: Histogram = msgspec.field(default_factory=Histogram)
-    write: Histogram = msgspec.field(default_factory=Histogram)
-    sync: Histogram = msgspec.field(default_factory=Histogram)
-    flush: Histogram = msgspec.field(default_factory=Histogram)
+    _distributions: dict[str, Histogram] = msgspec.field(
+        default_factory=lambda: {name: Histogram() for name in Flush._fields}
+    )
+    _unsorted: list[Flush] = msgspec.field(default_factory=list)
+
+    def observe(self, flush: Flush) -> None:
+        """Remember a flush; sorted into the distributions later, many at a time."""
+        self._unsorted.append(flush)
+        if len(self._unsorted) >= _SORT_EVERY:
+            self._sort()
+
+    def _sort(self) -> None:
+        flushes, self._unsorted = self._unsorted, []
+        for flush in flushes:
+            for name, value in zip(Flush._fields, flush, strict=True):
+                self._distributions[name].observe(value)
+
+    def _distribution(self, name: str) -> Histogram:
+        self._sort()
+        return self._distributions[name]
+
+    @property
+    def batch(self) -> Histogram:
+        """Records per flush."""
+        return self._distribution("records")
+
+    @property
+    def write(self) -> Histogram:
+        """Microseconds per flush to encode and write the frame."""
+        return self._distribution("write")
+
+    @property
+    def sync(self) -> Histogram:
+        """Microseconds per flush to sync it; 0 where the policy is not to."""
+        return self._distribution("sync")
+
+    @property
+    def flush(self) -> Histogram:
+        """Microseconds per flush in all."""
+        return self._distribution("whole")

@@ -27,13 +27,13 @@ from walnut.log.control import (
     write_mark,
 )
 from walnut.log.disk import Directory, File, write_fully
-from walnut.log.errors import LogCorrupt, LogFull, LogLocked, NotALog
+from walnut.log.errors import LogCorrupt, LogLocked, NotALog, disk_errors
 from walnut.log.model import FIRST_LSN, LogOptions, Recovery
 from walnut.log.recovery import Found, find_end, missing_segment
 from walnut.log.segment import Segment, SegmentHeader, check_consecutive, parse_name, sort_segments
 from walnut.log.slots import PREFIX
-from walnut.log.truncate import droppable, finish_cut, remove_segments
-from walnut.log.writer import NO_SPACE, begin_segment, make_spare
+from walnut.log.truncate import droppable, finish_cut, prepare_cut, remove_segments
+from walnut.log.writer import begin_segment, make_spare
 
 TEMPORARY = ".tmp"
 LOG_ID_BYTES = 16
@@ -123,12 +123,8 @@ def open_log(path: str, options: LogOptions) -> Opened:
     names = directory.names()
     check_is_log(path, names, has_control=CONTROL in names)
     with locked(path, directory, options) as lock:
-        try:
+        with disk_errors(f"opening {path}"):
             opened = _recover(directory, options, lock)
-        except OSError as error:
-            if error.errno in NO_SPACE:
-                raise LogFull(f"no room to open {path} ({error.strerror}): free some") from error
-            raise
         recovery = msgspec.structs.replace(opened.recovery, seconds=time.perf_counter() - started)
         opened.recovery = recovery
         return opened
@@ -145,7 +141,8 @@ def _recover(directory: Directory, options: LogOptions, lock: File) -> Opened:
     if control.epoch == 0:
         _create_first_segment(directory, control, options)
     if control.cutting is not None:
-        finish_cut(directory, control, options.segment_bytes)
+        prepare_cut(directory, control.cutting, options.segment_bytes)
+        finish_cut(directory, control.cutting)
         finished.append(f"truncate_after({control.cutting})")
     segments = sort_segments(directory.names())
     gone = droppable(segments, control.first_lsn)
@@ -209,6 +206,7 @@ def _create_first_segment(directory: Directory, control: Control, options: LogOp
         epoch=1,
         prev_crc=0,
         recycled=False,
+        producers=b"",
     )
     file = make_spare(directory, options.segment_bytes, zeroed=FIRST_ZEROED)
     begin_segment(directory, file, Segment(1, FIRST_LSN), header)

@@ -16,7 +16,7 @@ from typing import Protocol
 import msgspec
 
 from walnut.log.disk import Directory
-from walnut.log.errors import LogCorrupt, LsnTruncated, LsnUnknown
+from walnut.log.errors import LogCorrupt, LsnTruncated, LsnUnknown, disk_errors
 from walnut.log.frame import BadFrame, Frame, Kind, read_frame, read_header
 from walnut.log.model import Record
 from walnut.log.segment import HEADER_BYTES, Index, Segment, read_seal
@@ -62,6 +62,7 @@ class Mapped(msgspec.Struct, gc=False):
     segment: Segment
     view: memoryview
     seed: int
+    start: int
     index: Index
     end: int
 
@@ -127,7 +128,7 @@ class Reader:
 
     def _find(self, mapped: Mapped, lsn: int) -> tuple[int, int]:
         """Offset and first LSN of the frame that holds `lsn`."""
-        offset = mapped.index.find(lsn)
+        offset = mapped.index.find(lsn) or mapped.start
         while True:
             try:
                 header = read_header(mapped.view, offset, mapped.seed)
@@ -176,24 +177,25 @@ class Reader:
             return self._mapped
 
     def _map(self, segment: Segment, end: int) -> Mapped:
-        try:
-            file = self._directory.open(segment.name)
-        except FileNotFoundError:
-            raise Gone from None
-        try:
-            if not file.lock(exclusive=False):
-                raise Gone
-            view = file.map()
-        finally:
-            file.close()
+        with disk_errors(f"reading {segment.name}"):
+            try:
+                file = self._directory.open(segment.name)
+            except FileNotFoundError:
+                raise Gone from None
+            try:
+                if not file.lock(exclusive=False):
+                    raise Gone
+                view = file.map()
+            finally:
+                file.close()
         if not any(view[:HEADER_BYTES]):
             raise Gone
-        seed = read_segment_header(segment, view).seed
+        header = read_segment_header(segment, view)
         index = self._source.live_index(segment)
         if index is None:
-            sealed = read_seal(view, seed)
+            sealed = read_seal(view, header.seed)
             index = Index(sealed[0].index_lsns, sealed[0].index_offsets) if sealed else Index()
-        return Mapped(segment, view, seed, index, end)
+        return Mapped(segment, view, header.seed, header.start, index, end)
 
 
 def records_within(frame: Frame, start: int, stop: int) -> Iterator[Record]:

@@ -36,7 +36,6 @@ from walnut.log.frame import (
 from walnut.log.model import LogOptions
 from walnut.log.producers import Producers, unpack_notes
 from walnut.log.segment import (
-    HEADER_BYTES,
     Index,
     Segment,
     SegmentHeader,
@@ -76,7 +75,7 @@ class Chain(msgspec.Struct, kw_only=True):
 def begin_chain(segment: SegmentHeader) -> Chain:
     """The chain before the first frame of a segment."""
     return Chain(
-        offset=HEADER_BYTES,
+        offset=segment.start,
         next_lsn=segment.first_lsn,
         prev_crc=segment.prev_crc,
         epoch=segment.epoch,
@@ -167,13 +166,14 @@ def find_end(
     file = directory.open(segment.name, write=True)
     view = file.map()
     header = read_segment_header(segment, view)
-    producers = _producers_before(directory, segments, header, options.producers)
+    _check_previous(directory, segments, header)
+    producers = Producers(options.producers, header.producers)
     end = End(
         segment=segment,
         header=header,
         file=file,
         capacity=len(view),
-        offset=HEADER_BYTES,
+        offset=header.start,
         next_lsn=header.first_lsn,
         prev_crc=header.prev_crc,
     )
@@ -192,26 +192,6 @@ def find_end(
     return found
 
 
-def sealed_end(
-    directory: Directory, segments: list[Segment], limit: int
-) -> tuple[Chain, Producers]:
-    """Where the last of these sealed segments ends, and the producers as of then: from its seal
-    or, if that is damaged, from its frames. No segments: the start of the log."""
-    if not segments:
-        return Chain(offset=0, next_lsn=0, prev_crc=0, epoch=0), Producers(limit)
-    view = directory.open(segments[-1].name).map()
-    header = read_segment_header(segments[-1], view)
-    chain = begin_chain(header)
-    read = read_seal(view, header.seed)
-    if read is not None:
-        seal, chain.offset = read
-        chain.next_lsn, chain.prev_crc = seal.next_lsn, seal.prev_crc
-        chain.first_time, chain.last_time = seal.first_time, seal.last_time
-        return chain, Producers(limit, seal.producers)
-    producers = sealed_end(directory, segments[:-1], limit)[1]
-    return follow_chain(view, header.seed, chain, noting(view, header.seed, producers)), producers
-
-
 def noting(
     view: memoryview, seed: int, producers: Producers, index: Index | None = None
 ) -> Callable[[Header, int], None]:
@@ -227,18 +207,23 @@ def noting(
     return note
 
 
-def _producers_before(
-    directory: Directory, segments: list[Segment], header: SegmentHeader, limit: int
-) -> Producers:
-    """The producers as of the sealed segments, the last of which must lead to the active one."""
-    chain, producers = sealed_end(directory, segments[:-1], limit)
-    led_to = (header.first_lsn, header.prev_crc)
-    if segments[:-1] and (chain.next_lsn, chain.prev_crc) != led_to:
-        raise LogCorrupt(
-            segments[-2].name, chain.offset, chain.next_lsn, header.first_lsn - 1,
-            chain.problem or "it does not lead to the segment after it",
-        )  # fmt: skip
-    return producers
+def _check_previous(directory: Directory, segments: list[Segment], header: SegmentHeader) -> None:
+    """The last sealed segment, if there is one, must lead to the active one. Its seal is enough to
+    know; only if that is damaged its frames are asked."""
+    for segment in segments[-2:-1]:
+        view = directory.open(segment.name).map()
+        before = read_segment_header(segment, view)
+        read = read_seal(view, before.seed)
+        chain = begin_chain(before)
+        if read is not None:
+            chain.next_lsn, chain.prev_crc = read[0].next_lsn, read[0].prev_crc
+        else:
+            follow_chain(view, before.seed, chain)
+        if (chain.next_lsn, chain.prev_crc) != (header.first_lsn, header.prev_crc):
+            raise LogCorrupt(
+                segment.name, chain.offset, chain.next_lsn, header.first_lsn - 1,
+                chain.problem or "it does not lead to the segment after it",
+            )  # fmt: skip
 
 
 def _clean_end(view: memoryview, offset: int, end: End, options: LogOptions) -> Found | None:
@@ -296,7 +281,7 @@ def _rewrite(view: memoryview, durable: int, found: Found) -> None:
     end = found.end
     if durable >= end.next_lsn - 1:
         return
-    start = end.index.find(durable + 1)
+    start = end.index.find(durable + 1) or end.header.start
     for offset in range(start, end.offset, REWRITE_CHUNK):
         chunk = bytes(view[offset : min(offset + REWRITE_CHUNK, end.offset)])
         write_fully(end.file, [chunk], offset)

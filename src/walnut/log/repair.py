@@ -21,9 +21,9 @@ from walnut.log.disk import Directory, replace_file, write_fully
 from walnut.log.errors import LogCorrupt
 from walnut.log.model import FIRST_LSN, LogOptions
 from walnut.log.opening import LOG_ID_BYTES, check_path, find_directory, locked
-from walnut.log.recovery import begin_chain, follow_chain, next_frame, noting, sealed_end
+from walnut.log.producers import Producers
+from walnut.log.recovery import begin_chain, follow_chain, next_frame, noting
 from walnut.log.segment import (
-    HEADER_BYTES,
     Index,
     Seal,
     Segment,
@@ -33,7 +33,7 @@ from walnut.log.segment import (
     sort_segments,
 )
 from walnut.log.slots import PREFIX
-from walnut.log.truncate import finish_cut
+from walnut.log.truncate import finish_cut, prepare_cut
 from walnut.log.verify import Damage, Verifier
 
 ASIDE: Final = "damaged-{:04d}"
@@ -161,7 +161,7 @@ class _Repair:
             with contextlib.suppress(LogCorrupt):
                 view = self._directory.open(segment.name).map()
                 header = read_header(segment, view)
-                offset = HEADER_BYTES
+                offset = header.start
                 while found := next_frame(view, offset, header.seed):
                     known.append(found[0].next_lsn - 1)
                     offset = found[1] + found[0].size
@@ -184,10 +184,9 @@ class _Repair:
 
     def _reseal(self, segment: Segment) -> None:
         """Write the segment anew with a seal made from its frames."""
-        before = [s for s in self._segments if s < segment]
         view = self._directory.open(segment.name).map()
         header = read_header(segment, view)
-        producers = sealed_end(self._directory, before, self._options.producers)[1]
+        producers = Producers(self._options.producers, header.producers)
         index = Index()
         note = noting(view, header.seed, producers, index)
         chain = follow_chain(view, header.seed, begin_chain(header), note)
@@ -230,7 +229,8 @@ class _Repair:
             cutting=cut - 1,
         )
         write_control(self._directory, control)
-        finish_cut(self._directory, control, self._options.segment_bytes)
+        prepare_cut(self._directory, cut - 1, self._options.segment_bytes)
+        finish_cut(self._directory, cut - 1)
         write_control(self._directory, structs.replace(control, cutting=None))
 
     def _header_is_sound(self, segment: Segment) -> bool:

@@ -28,9 +28,10 @@ from walnut.log.frame import BadFrame, Frame, Kind, encode, read_frame
 MAGIC: Final = b"WALNUTLG"
 VERSION: Final = 1
 HEADER_BYTES: Final = 4096
-"""One page, so that writing the first frame never rewrites the header's sector."""
+"""A header takes whole pages, so that writing the first frame never rewrites its last sector. One
+page is enough for as many producers as most logs ever have."""
 
-_HEADER: Final = struct.Struct("<8s I H ? x 16s Q Q q I I")
+_HEADER: Final = struct.Struct("<8s I H ? x 16s Q Q q I I I")
 _CRC_FROM: Final = 12
 _NAME: Final = "{:010d}-{:019d}.wal"
 _NAME_LENGTH: Final = len(_NAME.format(0, 0))
@@ -90,6 +91,8 @@ class SegmentHeader(msgspec.Struct, frozen=True):
         epoch: of the writer that began it.
         prev_crc: checksum of the last frame before it, where the chain goes on; 0 at the start.
         recycled: the file had an earlier life, so what follows its last frame need not be zeros.
+        producers: what is remembered for idempotence at the start of this segment (`producers`),
+            so that it outlives the segments before.
     """
 
     log_id: bytes
@@ -99,14 +102,20 @@ class SegmentHeader(msgspec.Struct, frozen=True):
     epoch: int
     prev_crc: int
     recycled: bool
+    producers: bytes
 
     def pack(self) -> bytes:
-        """The header's bytes, `HEADER_BYTES` long."""
-        body = (self.log_id, self.number, self.first_lsn, self.created, self.epoch, self.prev_crc)
-        draft = _HEADER.pack(MAGIC, 0, VERSION, self.recycled, *body)
-        crc = crc32c(draft[_CRC_FROM:])
-        packed = _HEADER.pack(MAGIC, crc, VERSION, self.recycled, *body)
-        return packed.ljust(HEADER_BYTES, b"\0")
+        """The header's bytes, whole pages long."""
+        numbers = (self.number, self.first_lsn, self.created, self.epoch, self.prev_crc)
+        body = (VERSION, self.recycled, self.log_id, *numbers, len(self.producers))
+        checked = _HEADER.pack(MAGIC, 0, *body)[_CRC_FROM:] + self.producers
+        header = _HEADER.pack(MAGIC, crc32c(checked), *body) + self.producers
+        return header.ljust(self.start, b"\0")
+
+    @property
+    def start(self) -> int:
+        """Offset of the first frame: the header's length."""
+        return -(-(_HEADER.size + len(self.producers)) // HEADER_BYTES) * HEADER_BYTES
 
     @property
     def seed(self) -> int:
@@ -115,8 +124,8 @@ class SegmentHeader(msgspec.Struct, frozen=True):
         return crc32c(self.log_id + self.number.to_bytes(8, "little"))
 
 
-def read_header(segment: Segment, view: memoryview | bytes) -> SegmentHeader:
-    """The header of `segment` from the first bytes of its file.
+def read_header(segment: Segment, view: memoryview) -> SegmentHeader:
+    """The header of `segment` from its file.
 
     Raises:
         LogCorrupt: it is damaged, or belongs to another segment.
@@ -126,9 +135,9 @@ def read_header(segment: Segment, view: memoryview | bytes) -> SegmentHeader:
     def damaged(reason: str) -> LogCorrupt:
         return LogCorrupt(segment.name, 0, segment.first_lsn, None, reason)
 
-    if len(view) < _HEADER.size:
+    if len(view) < HEADER_BYTES:
         raise damaged("it is too short for a segment header")
-    magic, crc, version, recycled, log_id, *rest = _HEADER.unpack_from(view)
+    magic, crc, version, recycled, log_id, *rest, length = _HEADER.unpack_from(view)
     if magic != MAGIC:
         raise damaged("the segment header is not one of Walnut's")
     if version > VERSION:
@@ -136,10 +145,14 @@ def read_header(segment: Segment, view: memoryview | bytes) -> SegmentHeader:
             f"{segment.name} has format version {version} and this Walnut knows up to {VERSION}: "
             "open it with the newer Walnut that wrote it"
         )
-    if crc32c(bytes(view[_CRC_FROM : _HEADER.size])) != crc:
+    checked = bytes(view[_CRC_FROM : _HEADER.size + length])
+    if crc32c(checked) != crc or len(checked) != _HEADER.size + length - _CRC_FROM:
         raise damaged("the segment header's checksum does not match")
     number, first_lsn, created, epoch, prev_crc = rest
-    header = SegmentHeader(log_id, number, first_lsn, created, epoch, prev_crc, recycled)
+    header = SegmentHeader(
+        log_id, number, first_lsn, created, epoch, prev_crc, recycled,
+        producers=checked[_HEADER.size - _CRC_FROM :],
+    )  # fmt: skip
     if (header.number, header.first_lsn) != (segment.number, segment.first_lsn):
         raise damaged("the header belongs to another segment: the file was renamed")
     return header
@@ -163,9 +176,9 @@ class Index:
             self._lsns.append(lsn)
 
     def find(self, lsn: int) -> int:
-        """Offset of a frame at or before the one that holds `lsn`."""
+        """Offset of a frame at or before the one that holds `lsn`; 0 if none is known."""
         at = bisect.bisect_right(self._lsns, lsn) - 1
-        return self._offsets[at] if at >= 0 else HEADER_BYTES
+        return self._offsets[at] if at >= 0 else 0
 
     def columns(self) -> tuple[bytes, bytes]:
         """Both columns in bytes: LSNs as u64, offsets as u32."""

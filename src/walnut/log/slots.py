@@ -14,7 +14,7 @@ import msgspec
 from crc32c import crc32c
 
 from walnut.log.disk import Directory, read_file, replace_file
-from walnut.log.errors import InvalidOption, LogCorrupt, SlotLost
+from walnut.log.errors import InvalidOption, LogCorrupt, SlotLost, disk_errors
 
 PREFIX: Final = "slot-"
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -66,6 +66,11 @@ class Slot:
             )
         self._save(lsn)
 
+    def rewind(self, lsn: int) -> None:
+        """Go back to `lsn` if it is past it: what was there has been cut off."""
+        if self.lsn > lsn:
+            self._save(lsn)
+
     def create(self, lsn: int) -> None:
         """Make it at `lsn`, if it is not there."""
         if read_file(self._directory, self._file) is None:
@@ -73,15 +78,17 @@ class Slot:
 
     def drop(self) -> None:
         """Forget it, durably. Raises SlotLost."""
-        try:
-            self._directory.remove(self._file)
-        except FileNotFoundError:
-            raise SlotLost(f"slot {self.name!r} does not exist") from None
-        self._directory.sync()
+        with disk_errors(f"dropping slot {self.name!r}"):
+            try:
+                self._directory.remove(self._file)
+            except FileNotFoundError:
+                raise SlotLost(f"slot {self.name!r} does not exist") from None
+            self._directory.sync()
 
     def _save(self, lsn: int) -> None:
         body = msgspec.json.encode(_Saved(lsn))
-        replace_file(self._directory, self._file, b"%s\n%08x\n" % (body, crc32c(body)))
+        with disk_errors(f"saving slot {self.name!r}"):
+            replace_file(self._directory, self._file, b"%s\n%08x\n" % (body, crc32c(body)))
 
 
 def list_slots(directory: Directory) -> list[Slot]:

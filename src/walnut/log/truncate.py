@@ -12,12 +12,11 @@ import contextlib
 import itertools
 from typing import Final
 
-from walnut.log.control import Control
 from walnut.log.disk import Directory, write_fully
 from walnut.log.errors import LogCorrupt
 from walnut.log.frame import BadFrame, Kind, encode, read_frame
 from walnut.log.producers import pack_notes, unpack_notes
-from walnut.log.segment import HEADER_BYTES, Segment, read_header, sort_segments
+from walnut.log.segment import Segment, read_header, sort_segments
 
 CUT: Final = "CUT.tmp"
 
@@ -40,28 +39,33 @@ def remove_segments(directory: Directory, segments: list[Segment]) -> None:
         directory.sync()
 
 
-def finish_cut(directory: Directory, control: Control, segment_bytes: int) -> None:
-    """Remove everything after LSN `control.cutting`. May be repeated."""
-    assert control.cutting is not None
-    keep = control.cutting + 1
+def prepare_cut(directory: Directory, cutting: int, segment_bytes: int) -> None:
+    """Write the new end of the log beside the old one: all that needs space, before the cut is
+    announced. Raises OSError, LogCorrupt."""
     segments = sort_segments(directory.names())
-    for segment in reversed(segments[1:]):
-        if segment.first_lsn < keep:
-            break
-        directory.remove(segment.name)
+    keep = cutting + 1
+    last = [segments[0], *(s for s in segments[1:] if s.first_lsn < keep)][-1]
+    _write_cut(directory, last, keep, segment_bytes)
+
+
+def finish_cut(directory: Directory, cutting: int) -> None:
+    """Remove every segment after LSN `cutting` and put the prepared one in place."""
+    segments = sort_segments(directory.names())
+    while len(segments) > 1 and segments[-1].first_lsn > cutting:
+        directory.remove(segments.pop().name)
         directory.sync()  # one after another: a crash must not leave a gap
-        segments.remove(segment)
-    _cut_segment(directory, segments[-1], keep, segment_bytes)
+    directory.rename(CUT, segments[-1].name)
+    directory.sync()
 
 
-def _cut_segment(directory: Directory, segment: Segment, keep: int, segment_bytes: int) -> None:
-    """Replace the segment's file by one that ends before LSN `keep`.
+def _write_cut(directory: Directory, segment: Segment, keep: int, segment_bytes: int) -> None:
+    """A copy of the segment that ends before LSN `keep`.
 
     A new file, so that whoever has the old one mapped goes on seeing what was there."""
     view = directory.open(segment.name).map()
     header = read_header(segment, view)
-    parts = [bytes(view[:HEADER_BYTES])]
-    offset, lsn, crc = HEADER_BYTES, segment.first_lsn, header.prev_crc
+    parts = [bytes(view[: header.start])]
+    offset, lsn, crc = header.start, segment.first_lsn, header.prev_crc
     while lsn < keep:
         try:
             frame = read_frame(view, offset, header.seed)
@@ -95,5 +99,3 @@ def _cut_segment(directory: Directory, segment: Segment, keep: int, segment_byte
         file.sync()
     finally:
         file.close()
-    directory.rename(CUT, segment.name)
-    directory.sync()

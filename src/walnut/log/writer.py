@@ -12,7 +12,6 @@ preparation and not by a commit.
 from __future__ import annotations
 
 import contextlib
-import errno
 import threading
 from collections.abc import Sequence
 
@@ -20,16 +19,13 @@ import msgspec
 
 from walnut.log.control import SPARE, write_mark
 from walnut.log.disk import Directory, File, write_fully, write_zeros
-from walnut.log.errors import LogFull
+from walnut.log.errors import NO_SPACE, LogFull
 from walnut.log.frame import HEADER_BYTES as FRAME_HEADER_BYTES
 from walnut.log.frame import encode
 from walnut.log.metrics import Metrics
 from walnut.log.model import LogOptions
 from walnut.log.producers import Note, Producers, pack_notes
 from walnut.log.segment import HEADER_BYTES, Index, Seal, Segment, SegmentHeader, seal_frame
-
-NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-"""How an operating system says that there is no room: disk, quota, or file size limit."""
 
 
 class End(msgspec.Struct, kw_only=True):
@@ -150,7 +146,8 @@ class Writer:
         """Seal the active segment and begin the next, with room for a frame of `need` bytes.
 
         Raises LogFull with nothing changed."""
-        size = max(self._options.segment_bytes, HEADER_BYTES + need)
+        table = len(self.producers.pack(self.end.next_lsn))
+        size = max(self._options.segment_bytes, 2 * HEADER_BYTES + table + need)
         try:
             self._ensure_spare(size)
             self.seal(trim=True)
@@ -199,6 +196,7 @@ class Writer:
             epoch=self.epoch,
             prev_crc=old.prev_crc,
             recycled=spare.recycled,
+            producers=self.producers.pack(old.next_lsn),
         )
         begin_segment(self._directory, spare.file, segment, header)
         old.file.close()
@@ -207,7 +205,7 @@ class Writer:
             header=header,
             file=spare.file,
             capacity=spare.size,
-            offset=HEADER_BYTES,
+            offset=header.start,
             next_lsn=old.next_lsn,
             prev_crc=old.prev_crc,
             last_time=old.last_time,

@@ -1,0 +1,204 @@
+"""Deliberate bugs, to prove that the simulator can fail.
+
+Each takes away one line of defence that the log's design claims to need. If the simulator still
+passes with one switched on, either the defence is not needed or the simulator does not look.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+from unittest.mock import patch
+
+from walnut.log import control, opening, reader, recovery, segment, truncate, writer
+from walnut.log import frame as frames
+from walnut.log.commit import Batch, GroupCommit
+from walnut.log.errors import LogFull
+from walnut.log.log import Log
+from walnut.log.producers import Producers
+from walnut.log.remote import LogReader
+from walnut.testing.disk import SimDirectory, SimFile
+
+Patches = list[Any]
+
+
+def _no_directory_sync() -> Patches:
+    """Names are never made durable."""
+    return [patch.object(SimDirectory, "sync", lambda _: None)]
+
+
+def _acknowledge_before_sync() -> Patches:
+    """Records are answered when they are written."""
+    honest = writer.Writer.sync
+
+    def sync(self: writer.Writer) -> int:
+        with patch.object(SimFile, "sync", lambda _: None):
+            return honest(self)
+
+    return [patch.object(writer.Writer, "sync", sync)]
+
+
+def _no_checksum() -> Patches:
+    """Frames are believed without looking at their checksum."""
+
+    class Anything(int):
+        def __eq__(self, other: object) -> bool:
+            return True
+
+        __hash__ = int.__hash__
+
+    return [patch.object(frames, "crc32c", lambda *_: Anything(0))]
+
+
+def _no_chain_and_no_seed() -> Patches:
+    """A frame of an earlier life of the file, or of a tail that was cut, is as good as any."""
+    follow = recovery.follow_chain
+
+    def trusting(view: memoryview, seed: int, chain: recovery.Chain, on_frame: Any = None) -> Any:
+        while True:
+            follow(view, seed, chain, on_frame)
+            found = recovery.next_frame(view, chain.offset, seed)
+            if chain.sealed or found is None or found[0].first_lsn > chain.next_lsn:
+                return chain
+            chain.offset, chain.prev_crc = found[1], found[0].prev_crc
+            chain.next_lsn, chain.epoch = found[0].first_lsn, 0
+
+    return [patch.object(recovery, "follow_chain", trusting)]
+
+
+def _retry_after_failed_sync() -> Patches:
+    """A sync that failed is tried again, and then taken for good."""
+    honest = SimFile.sync
+
+    def sync(self: SimFile) -> None:
+        try:
+            honest(self)
+        except OSError:
+            honest(self)
+
+    return [patch.object(SimFile, "sync", sync)]
+
+
+def _unsynced_tail_is_served() -> Patches:
+    """What recovery finds in the page cache is believed to be on disk."""
+    return [patch.object(recovery, "_rewrite", lambda *_: None)]
+
+
+def _control_is_not_synced() -> Patches:
+    """CONTROL gets its new name before its contents are on disk."""
+
+    def replace(directory: Any, name: str, data: bytes) -> None:
+        file = directory.create(name + ".tmp")
+        file.write([data], 0)
+        directory.rename(name + ".tmp", name)
+        directory.sync()
+
+    return [patch.object(control, "replace_file", replace)]
+
+
+def _cut_is_not_announced() -> Patches:
+    """truncate_after removes files without having said so in CONTROL."""
+    honest = Log._set_control  # noqa: SLF001
+
+    def quiet(self: Log, **changes: Any) -> None:
+        if changes.get("cutting") is None:
+            honest(self, **changes)
+
+    return [patch.object(Log, "_set_control", quiet)]
+
+
+def _refused_records_stay_queued() -> Patches:
+    """What was refused because the disk is full goes out with the next flush."""
+
+    def refuse(self: GroupCommit, batch: Batch, error: LogFull) -> None:
+        self._answer([batch], error)  # noqa: SLF001
+        again = Batch(self, batch.first_lsn)
+        again.records, again.cost = batch.records, 0
+        self._queue.appendleft(again)  # noqa: SLF001
+
+    return [patch.object(GroupCommit, "_refuse", refuse)]
+
+
+def _groups_are_split() -> Patches:
+    """A large group goes out in two frames."""
+    honest = writer.Writer.write
+
+    def write(self: writer.Writer, records: Any, notes: Any) -> None:
+        half = len(records) // 2
+        if half:
+            honest(self, records[:half], [])
+        honest(self, records[half:], notes)
+
+    return [patch.object(writer.Writer, "write", write)]
+
+
+def _reader_ignores_the_mark() -> Patches:
+    """A reader in another process shows whatever frames it finds."""
+    honest = LogReader.position
+
+    def position(self: LogReader) -> reader.Position:
+        at = honest(self)
+        last = self.segments()[-1]
+        view = self._directory.open(last.name).map()  # noqa: SLF001
+        header = segment.read_header(last, view)
+        found = recovery.follow_chain(view, header.seed, recovery.begin_chain(header))
+        return reader.Position(at.first_lsn, found.next_lsn - 1, at.generation)
+
+    return [patch.object(LogReader, "position", position)]
+
+
+def _producers_are_forgotten() -> Patches:
+    """The table of producers is not restored on open."""
+    return [patch.object(Producers, "find", lambda *_: None)]
+
+
+def _segments_go_before_they_are_announced() -> Patches:
+    """A truncated segment is removed although CONTROL still says that the log begins in it."""
+    return [patch.object(opening, "droppable", lambda segments, _: segments[:-1])]
+
+
+def _cut_does_not_reach_into_a_frame() -> Patches:
+    """truncate_after keeps a frame whole that it should cut in two."""
+    honest = truncate.prepare_cut
+
+    def prepare(directory: Any, cutting: int, segment_bytes: int) -> None:
+        honest(directory, cutting, segment_bytes)
+
+    def encode(records: Any, **fields: Any) -> Any:
+        return frames.encode([*records, b"kept"], **fields)
+
+    return [
+        patch.object(truncate, "prepare_cut", prepare),
+        patch.object(truncate, "encode", encode),
+    ]
+
+
+def _stale_mark_is_believed() -> Patches:
+    """A durable mark from before a truncate_after still counts."""
+    return [
+        patch.object(
+            opening, "read_mark", lambda file: control.Mark(2**32, control.read_mark(file).lsn)
+        )
+    ]
+
+
+BUGS: Final[dict[str, Callable[[], Patches]]] = {
+    name.removeprefix("_").replace("_", "-"): bug
+    for name, bug in list(globals().items())
+    if name.startswith("_") and callable(bug) and not name.startswith("__")
+}
+"""Every deliberate bug by name; its docstring says what it is."""
+
+
+@contextmanager
+def switched_on(name: str | None) -> Iterator[None]:
+    """Have a bug for the length of a block; None for none."""
+    patches = BUGS[name]() if name else []
+    for each in patches:
+        each.start()
+    try:
+        yield
+    finally:
+        for each in reversed(patches):
+            each.stop()

@@ -1,0 +1,68 @@
+"""`walnut-sim`: run the simulator over many seeds, or replay one."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+
+import click
+from rich.console import Console
+from rich.progress import track
+
+from walnut.testing.bugs import BUGS, switched_on
+from walnut.testing.simulator import Outcome, simulate
+
+
+@click.command()
+@click.option("--seeds", default=2000, show_default=True, help="How many seeds to run.")
+@click.option("--start", default=0, show_default=True, help="The first of them.")
+@click.option("--seed", type=int, help="Run this one alone.")
+@click.option("--trace", is_flag=True, help="With --seed: print every step and every I/O call.")
+@click.option("--jobs", default=2, show_default=True, help="Processes to run in.")
+@click.option("--bug", type=click.Choice(sorted(BUGS)), help="Switch a deliberate bug on.")
+def main(
+    seeds: int,
+    start: int,
+    seed: int | None,
+    trace: bool,
+    jobs: int,
+    bug: str | None,  # noqa: FBT001
+) -> None:
+    """Live the lives of logs on disks that fail, and check every promise.
+
+    Exits with 1 when a promise was broken, naming each seed and how to replay it.
+    """
+    with switched_on(bug):
+        if seed is not None:
+            outcome = simulate(seed, trace=trace)
+            click.echo("\n".join(outcome.trace), nl=bool(outcome.trace))
+            report([outcome], 0.0)
+            return
+        started = time.perf_counter()
+        numbers = range(start, start + seeds)
+        with ProcessPoolExecutor(jobs) as pool:
+            results = pool.map(simulate, numbers, chunksize=20)
+            shown = track(
+                results, "simulating", seeds, Console(stderr=True), disable=not sys.stderr.isatty()
+            )
+            outcomes = list(shown)
+    report(outcomes, time.perf_counter() - started)
+
+
+def report(outcomes: list[Outcome], seconds: float) -> None:
+    """Print what happened; exit with 1 if a seed failed."""
+    counts: Counter[str] = Counter()
+    for outcome in outcomes:
+        counts.update(outcome.counts)
+    for name, count in sorted(counts.items()):
+        click.echo(f"{count:>10,}  {name}")
+    failed = [outcome for outcome in outcomes if outcome.failure]
+    rate = f", {len(outcomes) / seconds:.0f} a second" if seconds else ""
+    click.echo(f"{len(outcomes):>10,}  seeds{rate}; {len(failed)} broke a promise")
+    for outcome in failed[:20]:
+        click.echo(f"seed {outcome.seed}: {outcome.failure}", err=True)
+        click.echo(f"    replay: walnut-sim --seed {outcome.seed} --trace", err=True)
+    if failed:
+        sys.exit(1)
