@@ -256,8 +256,7 @@ class GroupCommit:
         if self.failure is None:
             frame = self._options.frame_bytes - self._queue[-1].cost
             buffer = self._options.buffer_bytes - self._buffered
-            room = frame if frame < buffer else buffer
-            self._granted = self._room = room if room > 0 else 0
+            self._granted = self._room = max(0, min(frame, buffer))
 
     def _batch_of(self, lsn: int) -> Batch:
         """The batch that holds this LSN, or one that is done if it was written long ago."""

@@ -159,6 +159,16 @@ def read_file(directory: Directory, name: str) -> bytes | None:
         file.close()
 
 
+def sync_path(path: str) -> None:
+    """Make a file that someone else wrote durable, and its name."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _datasync(fd)
+    finally:
+        os.close(fd)
+    _sync_directory(os.path.dirname(path))
+
+
 class RealFile:
     """`File` on the operating system."""
 

@@ -147,6 +147,11 @@ class Log:
         """32 hex digits that tell this log from all others."""
         return self._control.log_id
 
+    @property
+    def directory(self) -> Directory:
+        """Where the files are, for what works on them directly (`archive`)."""
+        return self._directory
+
     # -- writing --------------------------------------------------------------------------------
 
     def append(self, data: Bytes, *, producer: Producer | None = None) -> int:

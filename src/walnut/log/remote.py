@@ -23,7 +23,7 @@ from walnut.log.control import (
     read_control,
     read_mark,
 )
-from walnut.log.disk import File
+from walnut.log.disk import Directory, File
 from walnut.log.errors import LogClosed, NotALog
 from walnut.log.frame import Frame
 from walnut.log.log import check_lsn, stat_sealed
@@ -68,6 +68,21 @@ class LogReader:
     def next_lsn(self) -> int:
         """The LSN after the last one that can be read."""
         return self.durable_lsn + 1
+
+    @property
+    def epoch(self) -> int:
+        """See `Log.epoch`."""
+        return self._control().epoch
+
+    @property
+    def log_id(self) -> str:
+        """See `Log.log_id`."""
+        return self._control().log_id
+
+    @property
+    def directory(self) -> Directory:
+        """See `Log.directory`."""
+        return self._directory
 
     def position(self) -> Position:
         """What may be read now. Raises LogClosed."""
@@ -174,6 +189,10 @@ class LogReader:
         slot = Slot(self._directory, name)
         slot.create(max(self.first_lsn, self._start(start, self.first_lsn)))
         return slot
+
+    def existing_slot(self, name: str) -> Slot:
+        """The named slot, which is not made if it is not there: using it then raises SlotLost."""
+        return Slot(self._directory, name)
 
     # -- about the log --------------------------------------------------------------------------
 

@@ -125,7 +125,7 @@ class SimDirectory:
 
     def open(self, name: str, *, write: bool = False) -> File:
         """See `Directory.open`."""
-        self._disk.call("open", name)
+        self._disk.call("open", f"{name} to write" if write else name)
         if name not in self.live:
             raise FileNotFoundError(errno.ENOENT, "No such file", name)
         return SimFile(self._disk, self.live[name], name)

@@ -26,9 +26,10 @@ def main(
     seeds: int,
     start: int,
     seed: int | None,
+    *,
     trace: bool,
     jobs: int,
-    bug: str | None,  # noqa: FBT001
+    bug: str | None,
 ) -> None:
     """Live the lives of logs on disks that fail, and check every promise.
 
@@ -45,7 +46,11 @@ def main(
         with ProcessPoolExecutor(jobs) as pool:
             results = pool.map(simulate, numbers, chunksize=20)
             shown = track(
-                results, "simulating", seeds, Console(stderr=True), disable=not sys.stderr.isatty()
+                results,
+                "simulating",
+                seeds,
+                console=Console(stderr=True),
+                disable=not sys.stderr.isatty(),
             )
             outcomes = list(shown)
     report(outcomes, time.perf_counter() - started)

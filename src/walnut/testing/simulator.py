@@ -21,7 +21,6 @@ from walnut.log.commit import Ticket
 from walnut.log.errors import (
     DiskError,
     LogCorrupt,
-    LogError,
     LogFailed,
     LogFull,
     StaleSequence,
@@ -177,10 +176,8 @@ class Simulation:
         self.disk.faults.crash_after = None
         failed, self._failed = self._failed, False
         if failed or fault in {"power cut", "kill", "failed sync", "failed write"}:
-            if fault == "kill":
-                self.disk.kill()
-            else:
-                self.disk.power_cut()
+            power = fault == "power cut" or (fault != "kill" and self.rng.random() < 0.5)
+            (self.disk.power_cut if power else self.disk.kill)()
             self._recover()
         elif fault == "close":
             self._close_and_reopen()
@@ -318,7 +315,7 @@ class Simulation:
             slot = self.log.slot(name, self.model.first)
             self.slots.setdefault(name, slot.lsn)
             to = self.rng.randint(slot.lsn, max(slot.lsn, self.log.durable_lsn + 1))
-            self.slots[name] = to if to > slot.lsn else slot.lsn
+            self.slots[name] = max(slot.lsn, to)
             slot.advance(to)
             if self.rng.random() < 0.3:
                 slot.drop()
