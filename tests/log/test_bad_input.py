@@ -1,6 +1,7 @@
 """Whatever is wrong is refused by name, with what to do, and nothing is lost by it."""
 
 import asyncio
+import os
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,7 @@ def test_a_directory_that_holds_something_else_is_left_alone(tmp_path: Path) -> 
 
 def test_a_second_writer_is_told_who_has_the_log(tmp_path: Path) -> None:
     with Log(tmp_path) as log:
-        with pytest.raises(LogLocked, match=str(log._process)):
+        with pytest.raises(LogLocked, match=str(os.getpid())):
             Log(tmp_path)
         assert log.append(b"unharmed") == 1
 

@@ -28,7 +28,12 @@ def project(tmp_path: Path) -> Path:
 
 def demo(project: Path, *args: str, **env: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*PROGRAM, *args], cwd=project, env={**os.environ, **env}, capture_output=True, text=True
+        [*PROGRAM, *args],
+        check=False,
+        cwd=project,
+        env={**os.environ, **env},
+        capture_output=True,
+        text=True,
     )
 
 
@@ -54,7 +59,9 @@ def test_the_commands_it_ends_with_work_as_pasted(project: Path) -> None:
     pasted = re.findall(r"^  (.*\.venv/bin/walnut .*)$", shown, re.MULTILINE)
     assert len(pasted) == 3
     for command in pasted:
-        done = subprocess.run(command, shell=True, cwd=project, capture_output=True, text=True)
+        done = subprocess.run(
+            command, check=False, shell=True, cwd=project, capture_output=True, text=True
+        )
         assert (done.returncode, done.stderr) == (0, "")
         assert done.stdout
 

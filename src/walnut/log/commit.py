@@ -451,6 +451,17 @@ class GroupCommit:
             self._granted = self._room = 0
         self._answer(dropped, refusal)
 
+    def after_fork(self, refusal: LogClosed) -> None:
+        """In a forked child, where no other thread lives on: refuse everything, block nobody."""
+        for batch in (self._flying, *self._queue):
+            if batch is not None:
+                batch.error, batch.done = refusal, True
+        self._lock = threading.Lock()
+        self._queue = deque([Batch(self, self.next_lsn)])
+        self._turns.clear()
+        self._flying, self._leading, self.failure = None, False, refusal
+        self._granted = self._room = 0
+
     def _refuse(self, batch: Batch, error: LogFull) -> None:
         """The disk is full: turn away this batch and all behind it; their LSNs are given anew."""
         with self._lock:

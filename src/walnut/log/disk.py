@@ -104,7 +104,7 @@ class Disk(Protocol):
         """Random bytes."""
 
     def process(self) -> int:
-        """The id of this process, which a fork changes."""
+        """The id of this process, for others to name."""
 
 
 def write_fully(file: File, buffers: Sequence[Buffer], offset: int) -> int:
@@ -319,13 +319,28 @@ def _datasync(fd: int) -> None:
         fcntl.fcntl(fd, getattr(fcntl, "F_FULLFSYNC"))  # noqa: B009  only macOS defines it
 
 
+class Forked(Protocol):
+    """Something that has to know when it finds itself in a forked child."""
+
+    def after_fork(self) -> None:
+        """Called in the child, with no other thread there."""
+
+
+_FORKED: weakref.WeakSet[Forked] = weakref.WeakSet()
 _FILES: weakref.WeakSet[RealFile] = weakref.WeakSet()
 """Every open file, closed in a forked child: a lock must go with the process that took it."""
 
 
-def _close_files_of_parent() -> None:
+def on_fork(owner: Forked) -> None:
+    """Have `owner.after_fork()` called in every forked child, as long as it lives."""
+    _FORKED.add(owner)
+
+
+def _leave_everything_to_the_parent() -> None:
+    for owner in list(_FORKED):
+        owner.after_fork()
     for file in list(_FILES):
         file.close()
 
 
-os.register_at_fork(after_in_child=_close_files_of_parent)
+os.register_at_fork(after_in_child=_leave_everything_to_the_parent)

@@ -25,7 +25,7 @@ import msgspec
 from walnut.log.background import Flusher, Housekeeper
 from walnut.log.commit import RECORD_COST, Batch, GroupCommit, Ticket, refuse_event_loop
 from walnut.log.control import CleanEnd, Control, write_control
-from walnut.log.disk import Directory
+from walnut.log.disk import Directory, on_fork
 from walnut.log.errors import (
     NO_SPACE,
     InvalidOption,
@@ -88,7 +88,6 @@ class Log:
         self._segments_lock = threading.Lock()
         self._admin = threading.RLock()
         self._arrivals = Arrivals()
-        self._process = self.options.disk.process()
         self._closed = False
         self._writer = self._make_writer(opened)
         self._durable = self._writer.durable_lsn
@@ -106,6 +105,7 @@ class Log:
             self.options.sync_seconds if self.options.sync == "interval" else HOUSEKEEPING_SECONDS
         )
         self._keeper = Housekeeper(self._keep, seconds) if background else None
+        on_fork(self)
         self.housekeeping_error: LogError | None = None
         """What the housekeeper last met: a full disk while preparing, a directory it can't list."""
 
@@ -242,10 +242,6 @@ class Log:
 
     def _write(self, batch: Batch) -> None:
         """Write a batch as the policy wants. Called by the leader, one at a time."""
-        if self.options.disk.process() != self._process:
-            raise LogClosed(
-                f"{self.path} was opened before a fork: the log belongs to the parent process"
-            )
         started = time.perf_counter()
         writer = self._writer
         writer.write(batch.records, batch.notes)
@@ -558,6 +554,17 @@ class Log:
                 return  # all is durable; the next open scans the last segment instead
             self._commit.fail(error)
             raise self._commit.failure or error from error
+
+    def after_fork(self) -> None:
+        """In a forked child the log is closed: it belongs to the parent."""
+        self._closed = True
+        self._admin = threading.RLock()
+        self._segments_lock = threading.Lock()
+        self._commit.after_fork(
+            LogClosed(
+                f"{self.path} was opened before a fork: the log belongs to the parent process"
+            )
+        )
 
     def __enter__(self) -> Self:
         return self

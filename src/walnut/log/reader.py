@@ -71,6 +71,16 @@ class Gone(Exception):
     """The segment's file was taken away, or made into another, while it was being opened."""
 
 
+class Unreadable(Exception):
+    """No frame with this LSN is at this offset of the mapping."""
+
+    def __init__(self, offset: int, lsn: int, reason: str) -> None:
+        super().__init__(reason)
+        self.offset = offset
+        self.lsn = lsn
+        self.reason = reason
+
+
 class Reader:
     """Iterates frames and records. One is for one thread; making one costs nothing."""
 
@@ -103,45 +113,49 @@ class Reader:
         return self._frames(start, min(stop, position.durable_lsn + 1))
 
     def _frames(self, lsn: int, stop: int) -> Iterator[Frame]:
+        looked_again = 0
         while lsn < stop:
             mapped = self._map_segment_of(lsn)
-            offset, at = self._find(mapped, lsn)
-            view, seed = mapped.view, mapped.seed
-            while lsn < stop:
-                if at == mapped.end:
-                    self._mapped = None
-                    break
-                try:
-                    frame = read_frame(view, offset, seed)
-                except BadFrame as problem:
-                    raise self._unreadable(mapped, offset, at, str(problem)) from problem
-                header = frame.header
-                if header.first_lsn != at:
-                    raise self._unreadable(mapped, offset, at, "a frame of another place is here")
-                if header.kind == Kind.SEAL:  # sealed since it was mapped: look for the next one
-                    self._mapped = None
-                    break
-                mapped.index.add(at, offset)
-                offset += header.size
-                at = lsn = header.next_lsn
-                yield frame
-
-    def _find(self, mapped: Mapped, lsn: int) -> tuple[int, int]:
-        """Offset and first LSN of the frame that holds `lsn`."""
-        offset = mapped.index.find(lsn) or mapped.start
-        while True:
             try:
-                header = read_header(mapped.view, offset, mapped.seed)
-            except BadFrame as problem:
-                raise self._unreadable(mapped, offset, lsn, str(problem)) from problem
-            if header.next_lsn > lsn:
-                return offset, header.first_lsn
-            mapped.index.add(header.first_lsn, offset)
-            offset += header.size
+                for frame in self._frames_of(mapped, lsn, stop):
+                    lsn = frame.header.next_lsn
+                    yield frame
+            except Unreadable as place:
+                # The writer may have sealed the segment, or gone on past the end of our mapping.
+                if mapped.end or looked_again == lsn:
+                    raise self._name(mapped, place) from place
+                looked_again = lsn
+            self._mapped = None
 
-    def _unreadable(self, mapped: Mapped, offset: int, lsn: int, reason: str) -> Exception:
+    def _frames_of(self, mapped: Mapped, lsn: int, stop: int) -> Iterator[Frame]:
+        """The frames of one segment, from the one that holds `lsn`."""
+        view, seed, index = mapped.view, mapped.seed, mapped.index
+        offset = index.find(lsn) or mapped.start
+        at = None
+        while lsn < stop and (lsn != mapped.end):
+            try:
+                if at is None:
+                    header = read_header(view, offset, seed)
+                    if header.next_lsn <= lsn and header.kind != Kind.SEAL:
+                        index.add(header.first_lsn, offset)
+                        offset += header.size
+                        continue
+                    at = header.first_lsn
+                frame = read_frame(view, offset, seed)
+            except BadFrame as problem:
+                raise Unreadable(offset, lsn, str(problem)) from problem
+            header = frame.header
+            if header.first_lsn != at or header.kind == Kind.SEAL:
+                raise Unreadable(offset, lsn, "the frame that should be here is not")
+            index.add(at, offset)
+            offset += header.size
+            at = lsn = header.next_lsn
+            yield frame
+
+    def _name(self, mapped: Mapped, place: Unreadable) -> Exception:
         """A frame that should be there is not: it was truncated meanwhile, or it is damaged."""
         self._mapped = None
+        offset, lsn, reason = place.offset, place.lsn, place.reason
         position = self._source.position()
         if lsn < position.first_lsn:
             return LsnTruncated(lsn, position.first_lsn)

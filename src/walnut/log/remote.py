@@ -34,6 +34,7 @@ from walnut.log.recovery import begin_chain, follow_chain
 from walnut.log.segment import Index, Segment, read_header, sort_segments
 from walnut.log.slots import Slot, list_slots
 from walnut.log.tail import atail, poll_delays, tail
+from walnut.log.truncate import live_segments
 
 
 class LogReader:
@@ -198,7 +199,8 @@ class LogReader:
 
     def stat(self) -> LogStat:
         """See `Log.stat`."""
-        control, position, segments = self._control(), self.position(), self.segments()
+        control, position = self._control(), self.position()
+        segments = live_segments(self.segments(), control.first_lsn)
         stats = [stat_sealed(self._directory, segment) for segment in segments[:-1]]
         for segment in segments[-1:]:
             size = len(self._directory.open(segment.name).map())

@@ -33,7 +33,7 @@ from walnut.log.segment import (
     sort_segments,
 )
 from walnut.log.slots import PREFIX
-from walnut.log.truncate import finish_cut, prepare_cut
+from walnut.log.truncate import finish_cut, live_segments, prepare_cut
 from walnut.log.verify import Damage, Verifier
 
 ASIDE: Final = "damaged-{:04d}"
@@ -103,6 +103,7 @@ class _Repair:
     def run(self, damages: list[Damage], *, dry_run: bool) -> RepairReport:
         ends = [d.first_lsn for d in damages if parse_name(d.segment) and d.first_lsn]
         control = self._sound_control()
+        self._segments = live_segments(self._segments, control.first_lsn)
         head = self._segments[0].first_lsn if self._segments else FIRST_LSN
         cut = min((lsn for lsn in ends if lsn >= head), default=None)
         affected = [

@@ -30,6 +30,11 @@ def droppable(segments: list[Segment], first_lsn: int) -> list[Segment]:
     ]
 
 
+def live_segments(segments: list[Segment], first_lsn: int) -> list[Segment]:
+    """The others: a kill may leave files behind that were truncated, and whatever is in them."""
+    return segments[len(droppable(segments, first_lsn)) :]
+
+
 def remove_segments(directory: Directory, segments: list[Segment]) -> None:
     """Unlink segments, oldest first, durably."""
     for segment in segments:

@@ -28,6 +28,7 @@ from walnut.log.recovery import (
 )
 from walnut.log.segment import Segment, read_header, read_seal, sort_segments
 from walnut.log.slots import list_slots
+from walnut.log.truncate import live_segments
 
 SEAL_DAMAGED = "its seal is damaged; no record is lost, finding one in it takes longer"
 
@@ -94,9 +95,9 @@ class Verifier:
         segments = sort_segments(self._directory.names())
         control = self._check_small_files(has_segments=bool(segments))
         durable = self._durable(control)
-        report.segments = len(segments)
         if control is not None:
             report.first_lsn = report.next_lsn = control.first_lsn
+            segments = live_segments(segments, control.first_lsn)
         elif segments:
             report.first_lsn = segments[0].first_lsn
         created = control is None or control.epoch > 0
@@ -104,6 +105,7 @@ class Verifier:
             last = segments[0].first_lsn - 1 if segments else None
             where = segments[0].name if segments else CONTROL
             self._damaged(where, 0, report.first_lsn, last, "the segments from here on are missing")
+        report.segments = len(segments)
         total = sum(len(self._directory.open(segment.name).map()) for segment in segments)
         for place, segment in enumerate(segments):
             end = segments[place + 1].first_lsn if place + 1 < len(segments) else None

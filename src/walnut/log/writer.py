@@ -183,9 +183,13 @@ class Writer:
         end.file.sync()
 
     def _activate_spare(self) -> None:
+        # The lock is held to the end: while the spare is getting its name, no other may be made.
         with self._spare_lock:
             assert self._spare is not None
-            spare, self._spare = self._spare, None
+            self._begin(self._spare)
+            self._spare = None
+
+    def _begin(self, spare: Spare) -> None:
         old = self.end
         segment = Segment(old.segment.number + 1, old.next_lsn)
         header = SegmentHeader(
