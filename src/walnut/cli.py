@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 import click
 
 from walnut.log import LogError
-from walnut.log.cli import log
+from walnut.log.cli import arguments, log
 
 REFUSED = 1
 WRONG_USE = 2
@@ -77,15 +77,16 @@ def _version() -> str:
         return "(run from its source)"
 
 
-@click.group(cls=Root, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=Root,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=arguments.examples(
+        "printf 'hello\\nworld\\n' | walnut log append data/log", "walnut log tail data/log"
+    ),
+)
 @click.version_option(_version(), message="walnut %(version)s")
 def walnut() -> None:
-    r"""Walnut: one write-ahead log, and the backend that grows on it.
-
-    \b
-    $ printf 'hello\nworld\n' | walnut log append data/log
-    $ walnut log tail data/log
-    """
+    """Walnut: one write-ahead log, and the backend that grows on it."""
 
 
 walnut.add_command(log)

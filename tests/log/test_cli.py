@@ -22,7 +22,7 @@ from click.testing import CliRunner, Result
 from tests.log.helpers import SMALL, abandon, damage, segment_files
 from walnut.cli import walnut
 from walnut.log import Log, LogReader
-from walnut.log.cli.arguments import Moment
+from walnut.log.cli.arguments import moment
 from walnut.log.show import duration, iso, printable, size
 
 WALNUT = [sys.executable, "-m", "walnut.cli"]
@@ -45,8 +45,8 @@ def start(*args: str | Path) -> subprocess.Popen[bytes]:
 
 def make_log(path: Path, records: int) -> Path:
     with Log(path, SMALL) as log:
-        for n in range(records):
-            _ = log.submit(b"record %d" % (n + 1))
+        for n in range(1, records + 1, 100):
+            log.append_many([b"record %d" % m for m in range(n, min(n + 100, records + 1))])
     return path
 
 
@@ -94,9 +94,8 @@ def test_the_examples_in_every_help_text_work(path: str, newcomer: Path) -> None
     result = CliRunner().invoke(walnut, [*path.split()[1:], "--help"], prog_name="walnut")
     assert result.exit_code == 0
     examples = re.findall(r"^ +\$ (.+)$", result.stdout, re.MULTILINE)
-    assert examples
+    assert any(f"{path} " in example for example in examples)
     for example in examples:
-        assert f"{path} " in example
         if "--follow" in example:
             with subprocess.Popen(
                 shlex.split(example), cwd=newcomer, stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -229,7 +228,7 @@ def test_kill_9_takes_nothing_that_was_acknowledged(tmp_path: Path) -> None:
         assert {lsn: held.get(lsn) for lsn in promised} == {
             lsn: data.decode() for lsn, data in promised.items()
         }
-        assert run("verify", tmp_path / "log").exit_code == 0
+    assert run("verify", tmp_path / "log").exit_code == 0
     assert len(promised) > 1000
 
 
@@ -240,7 +239,7 @@ def line(turn: int, n: int) -> bytes:
 def feed(process: subprocess.Popen[bytes], turn: int) -> None:
     assert process.stdin is not None
     with contextlib.suppress(BrokenPipeError):
-        for n in range(100_000):
+        for n in range(20_000):
             process.stdin.write(line(turn, n) + b"\n")
             if n % 7 == 0:
                 process.stdin.flush()
@@ -263,7 +262,7 @@ def test_json_holds_the_exact_time_and_what_is_no_text_in_base64(tmp_path: Path)
     assert rows[0] == {"lsn": 1, "time": iso(times[0]), "data": "Grüße"}
     assert base64.b64decode(rows[1].pop("data_base64")) == b"\xff\x00"
     assert rows[1] == {"lsn": 2, "time": iso(times[1])}
-    assert Moment().convert(rows[1]["time"], None, None) == times[1]
+    assert moment(rows[1]["time"]) == times[1]
 
 
 def test_hex_shows_bytes_and_what_they_say(tmp_path: Path) -> None:
@@ -283,11 +282,23 @@ def test_a_reader_of_the_output_that_goes_away_ends_it_quietly(tmp_path: Path) -
     for form in ("raw", "json", "hex"):
         with start("cat", tmp_path / "log", "--format", form) as process:
             assert process.stdout is not None
-            assert process.stdout.read(10)
+            assert len(process.stdout.read(10)) == 10
             process.stdout.close()
             assert process.stderr is not None
             assert process.stderr.read() == b""
             assert process.wait(30) == 141
+
+
+def test_a_slow_pipe_gets_every_byte_though_python_does_not_buffer(tmp_path: Path) -> None:
+    """With PYTHONUNBUFFERED a write to a pipe may be short, and a caller has to go on."""
+    with Log(tmp_path / "log") as log:
+        log.append_many([b"x" * 100] * 20_000)
+    for unbuffered in ("", "1"):
+        done = subprocess.run(
+            [*WALNUT, "log", "cat", tmp_path / "log"], check=True, stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+        )  # fmt: skip
+        assert len(done.stdout) == 20_000 * 101
 
 
 # -- tail ---------------------------------------------------------------------------------------
@@ -444,6 +455,46 @@ def test_a_slot_holds_back_truncation_until_it_moves(tmp_path: Path) -> None:
     assert "can't name a slot" in refused(run("slots", path, "create", "../x"), 1)
 
 
+# -- archive and restore ------------------------------------------------------------------------
+
+
+def test_an_archive_restores_the_log_to_its_end_to_an_lsn_or_to_a_moment(tmp_path: Path) -> None:
+    path, backup = make_log(tmp_path / "log", 3000), tmp_path / "backup"
+    assert "holds LSN 1 to 3000" in run("archive", path, backup).stdout
+    assert "sound" in run("archive", path, backup, "--check").stdout
+    assert run("restore", backup, tmp_path / "all").stdout.endswith(
+        ": 3,000 records restored, LSN 1 to 3000\n"
+    )
+    assert run("cat", tmp_path / "all").stdout_bytes == run("cat", path).stdout_bytes
+    run("restore", backup, tmp_path / "some", "--to-lsn", 1234)
+    assert run("cat", tmp_path / "some").stdout.splitlines()[-1] == "record 1234"
+    row = json.loads(run("cat", path, "--start", 1500, "--stop", 1501, "--format", "json").stdout)
+    run("restore", backup, tmp_path / "then", "--to-time", row["time"])
+    assert run("cat", tmp_path / "then").stdout.splitlines()[-1] == "record 1500"
+
+
+def test_a_damaged_archive_is_named_and_exits_with_3(tmp_path: Path) -> None:
+    path, backup = make_log(tmp_path / "log", 3000), tmp_path / "backup"
+    run("archive", path, backup)
+    damage(min((backup / "segments").iterdir()), 100)
+    result = run("archive", path, backup, "--check")
+    assert "checksum does not match" in refused(result, 3)
+    assert "can't be restored" in refused(run("restore", backup, tmp_path / "all"), 1)
+
+
+def test_restore_refuses_what_it_cannot_do(tmp_path: Path) -> None:
+    path, backup = make_log(tmp_path / "log", 30), tmp_path / "backup"
+    assert "holds no archive" in refused(run("restore", backup, tmp_path / "new"), 1)
+    run("archive", path, backup)
+    assert "is not empty" in refused(run("restore", backup, path), 1)
+    assert "is not in" in refused(run("restore", backup, tmp_path / "x", "--to-lsn", 31), 1)
+    both = ["--to-lsn", 3, "--to-time", "2050-01-01"]
+    refused(run("restore", backup, tmp_path / "x", *both), 2)
+    assert "not a time" in refused(run("restore", backup, tmp_path / "x", "--to-time", "noon"), 2)
+    assert "does not exist" in refused(run("archive", tmp_path / "none", tmp_path / "other"), 1)
+    assert not (tmp_path / "other").exists()
+
+
 # -- wrong use ----------------------------------------------------------------------------------
 
 
@@ -486,7 +537,7 @@ def test_without_arguments_walnut_shows_its_help() -> None:
     assert "append" in result.stderr
 
 
-def test_closed_stdin_and_stdout_are_not_a_traceback(tmp_path: Path) -> None:
+def test_a_closed_stdin_is_not_a_traceback(tmp_path: Path) -> None:
     command = f"{shlex.join(WALNUT)} log append {tmp_path}/log <&-"
     done = subprocess.run(command, check=False, shell=True, capture_output=True, text=True)
     assert (done.returncode, "stdin is closed" in done.stderr) == (2, True)
@@ -533,7 +584,7 @@ def test_colours_are_for_terminals_and_no_color_turns_them_off(tmp_path: Path) -
 
 def test_numbers_are_said_as_people_say_them() -> None:
     assert [size(n) for n in (0, 1023, 1536, 64 << 20, 5 << 40)] == [
-        "0 B", "1023 B", "1.5 KiB", "64 MiB", "5 TiB",
+        "0 B", "1,023 B", "1.5 KiB", "64 MiB", "5 TiB",
     ]  # fmt: skip
     assert [duration(s) for s in (0.00035, 0.0042, 0.042, 4.2, 200, 7500, 273600)] == [
         "350 µs", "4.2 ms", "42 ms", "4.2 s", "3 min 20 s", "2 h 5 min", "3 d 4 h",
@@ -545,12 +596,9 @@ def test_what_could_move_a_cursor_is_escaped() -> None:
 
 
 def test_times_are_read_to_the_nanosecond() -> None:
-    def read(text: str) -> int:
-        return Moment().convert(text, None, None)
-
-    assert read("1970-01-01T00:00:01.000000001Z") == 1_000_000_001
-    assert read("1970-01-01T01:00:01.5+01:00") == 1_500_000_000
-    assert read("1970-01-02T00:00Z") == 86_400 * 10**9
+    assert moment("1970-01-01T00:00:01.000000001Z") == 1_000_000_001
+    assert moment("1970-01-01T01:00:01.5+01:00") == 1_500_000_000
+    assert moment("1970-01-02T00:00Z") == 86_400 * 10**9
     for wrong in ("yesterday", "", "12"):
         with pytest.raises(click.BadParameter):
-            read(wrong)
+            moment(wrong)

@@ -93,6 +93,21 @@ def test_a_file_it_cannot_use_is_one_clear_line(name: str, reason: str, project:
     assert not (project / "build" / "run").exists()
 
 
+def test_a_terminal_without_our_characters_and_a_reader_that_leaves_are_fine(
+    project: Path,
+) -> None:
+    done = demo(project, "some.log", PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.isascii()
+    with subprocess.Popen(
+        [*PROGRAM, "some.log"], cwd=project, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.stderr is not None
+        assert (process.wait(30), process.stderr.read()) == (141, b"")
+
+
 def test_something_else_in_its_place_is_left_alone(project: Path) -> None:
     other = project / "build" / "run" / "log"
     other.mkdir(parents=True)

@@ -199,6 +199,42 @@ def meddle_at(monkeypatch: pytest.MonkeyPatch, when: str, meddle: Callable[[], N
     monkeypatch.setattr(RealFile, "map", mapping)
 
 
+def test_a_segment_that_is_just_being_recycled_is_no_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reader saw the log as it was before; the file is locked and blank, and still listed."""
+    recycling, read = threading.Event(), threading.Event()
+    rename = RealDirectory.rename
+    helpers: list[threading.Thread] = []
+    with Log(tmp_path, QUIET) as log, LogReader(tmp_path) as reader:
+        churn(log, 60, random.Random(1), keep=10_000)
+
+        def late(self: RealDirectory, old: str, new: str) -> None:
+            if new == SPARE:
+                recycling.set()
+                assert read.wait(60)
+            rename(self, old, new)
+
+        def meddle() -> None:
+            if not helpers:
+                truncate = threading.Thread(target=log.truncate_before, args=(log.durable_lsn,))
+                helpers.append(truncate)
+                truncate.start()
+                assert recycling.wait(60)
+
+        monkeypatch.setattr(RealDirectory, "rename", late)
+        meddle_at(monkeypatch, "open", meddle)
+        last = max(s.first_lsn for s in log.segments() if s.first_lsn < log.durable_lsn)
+        before = max(s.first_lsn for s in log.segments() if s.first_lsn < last)
+        try:
+            with pytest.raises(LsnTruncated):
+                list(reader.read(before))
+        finally:
+            read.set()
+            for helper in helpers:
+                helper.join(60)
+
+
 @pytest.mark.parametrize("elsewhere", [True, False])
 def test_a_reader_crosses_a_roll_that_happens_under_it(
     tmp_path: Path, *, elsewhere: bool

@@ -29,7 +29,7 @@ from walnut.log.errors import ArchiveError, InvalidOption, LogCorrupt, NotALog, 
 from walnut.log.log import Log
 from walnut.log.model import MAX_FRAME_BYTES, LogOptions
 from walnut.log.opening import check_path, find_directory
-from walnut.log.reader import Position
+from walnut.log.reader import Position, open_segment
 from walnut.log.recovery import Chain, begin_chain, follow_chain
 from walnut.log.segment import Segment, SegmentHeader, parse_name, read_header
 
@@ -210,15 +210,14 @@ class Archive:
 
     @staticmethod
     def _header(directory: Directory, segment: Segment) -> SegmentHeader:
-        return read_header(segment, directory.open(segment.name).map())
+        return open_segment(directory, segment)[1]
 
     @staticmethod
     def _pack(
         directory: Directory, segment: Segment, position: Position, *, sealed: bool
     ) -> tuple[Entry, bytes]:
         """A segment's object, from a file that was checked frame by frame."""
-        view = directory.open(segment.name).map()
-        header = read_header(segment, view)
+        view, header = open_segment(directory, segment, copy=not sealed)
         chain, size = _durable_chain(view, header, position.durable_lsn, sealed=sealed)
         if sealed and not chain.sealed:
             raise LogCorrupt(segment.name, chain.offset, chain.next_lsn, None, chain.problem)

@@ -124,6 +124,7 @@ class GroupCommit:
         write: writes a batch and makes it as durable as the policy wants; raises LogFull with
             nothing written, anything else for a failure that ends this log.
         flusher: called to have `lead` run soon in another thread; None where there is none.
+        stopped: called when nothing more will be accepted, for those who wait elsewhere.
     """
 
     def __init__(
@@ -135,6 +136,7 @@ class GroupCommit:
         write: Callable[[Batch], None],
         flusher: Callable[[], None] | None,
         metrics: Metrics,
+        stopped: Callable[[], None],
     ) -> None:
         self.next_lsn = next_lsn
         self.producers = producers
@@ -143,6 +145,7 @@ class GroupCommit:
         self._write = write
         self._flusher = flusher
         self._metrics = metrics
+        self._stopped = stopped
         self._lock = threading.Lock()
         self._queue: deque[Batch] = deque([Batch(self, next_lsn)])
         self._flying: Batch | None = None
@@ -450,6 +453,7 @@ class GroupCommit:
             self._queue = deque([Batch(self, self.next_lsn)])
             self._granted = self._room = 0
         self._answer(dropped, refusal)
+        self._stopped()
 
     def after_fork(self, refusal: LogClosed) -> None:
         """In a forked child, where no other thread lives on: refuse everything, block nobody."""

@@ -90,9 +90,9 @@ def main(file: str | None) -> None:
             print_run(screen, path, run, report)
             screen.print(f"\nThe last {count(len(last), 'record')}:\n")
             screen.print(records_table(last))
+            print_next(screen, run.last_lsn)
     except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(141)
+        sys.exit(141)  # whoever read this went away, as in `make run | head`
     except (LogError, OSError) as error:
         text = str(error)
         if isinstance(error, OSError) and error.filename:
@@ -102,7 +102,6 @@ def main(file: str | None) -> None:
     except KeyboardInterrupt:
         click.echo("\nwalnut: interrupted; what was acknowledged is in the log", err=True)
         sys.exit(130)
-    print_next(screen, run.last_lsn)
     sys.exit(3 if report.damages else 0)
 
 

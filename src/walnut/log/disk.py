@@ -214,8 +214,10 @@ class RealFile:
 
     def map(self) -> memoryview:
         """See `File.map`."""
-        size = self.size()
-        return memoryview(mmap.mmap(self._fd, size, access=mmap.ACCESS_READ) if size else b"")
+        try:  # the length 0 means the whole file, in one step with finding out its size
+            return memoryview(mmap.mmap(self._fd, 0, access=mmap.ACCESS_READ))
+        except ValueError:  # an empty file can't be mapped
+            return memoryview(b"")
 
     def lock(self, *, exclusive: bool) -> bool:
         """See `File.lock`."""

@@ -51,11 +51,10 @@ from walnut.log.model import (
     SlotStat,
 )
 from walnut.log.opening import Opened, check_path, open_log
-from walnut.log.reader import Position, Reader
+from walnut.log.reader import Position, Reader, open_segment
 from walnut.log.recovery import find_end
 from walnut.log.retention import decide
 from walnut.log.segment import Index, Segment, read_seal
-from walnut.log.segment import read_header as read_segment_header
 from walnut.log.slots import Slot, list_slots
 from walnut.log.tail import Arrivals, atail, tail
 from walnut.log.truncate import droppable, finish_cut, prepare_cut
@@ -100,6 +99,7 @@ class Log:
             write=self._write,
             flusher=self._flusher,
             metrics=self.metrics,
+            stopped=self._arrivals.announce,
         )
         seconds = (
             self.options.sync_seconds if self.options.sync == "interval" else HOUSEKEEPING_SECONDS
@@ -593,9 +593,9 @@ class Log:
 
 
 def stat_sealed(directory: Directory, segment: Segment) -> SegmentStat:
-    """What a sealed segment says of itself."""
-    view = directory.open(segment.name).map()
-    read = read_seal(view, read_segment_header(segment, view).seed)
+    """What a sealed segment says of itself. Raises Gone, if it was truncated meanwhile."""
+    view, header = open_segment(directory, segment)
+    read = read_seal(view, header.seed)
     return SegmentStat(
         segment.name,
         segment.first_lsn,

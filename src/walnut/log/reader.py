@@ -9,9 +9,10 @@ holds a shared lock on its file, without which a truncated segment is not recycl
 from __future__ import annotations
 
 import bisect
+import contextlib
 import itertools
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
@@ -19,7 +20,7 @@ from walnut.log.disk import Directory
 from walnut.log.errors import LogCorrupt, LsnTruncated, LsnUnknown, disk_errors
 from walnut.log.frame import BadFrame, Frame, Kind, read_frame, read_header
 from walnut.log.model import Record
-from walnut.log.segment import HEADER_BYTES, Index, Segment, read_seal
+from walnut.log.segment import Index, Segment, SegmentHeader, read_seal
 from walnut.log.segment import read_header as read_segment_header
 
 
@@ -65,6 +66,10 @@ class Mapped(msgspec.Struct, gc=False):
     start: int
     index: Index
     end: int
+
+
+LOOKS: Final = 100
+"""How often a file that goes while it is being opened is looked for anew."""
 
 
 class Gone(Exception):
@@ -165,7 +170,7 @@ class Reader:
         return LogCorrupt(mapped.segment.name, offset, lsn, last, reason)
 
     def _map_segment_of(self, lsn: int) -> Mapped:
-        while True:
+        for _ in range(LOOKS):
             position = self._source.position()
             if lsn < position.first_lsn:
                 raise LsnTruncated(lsn, position.first_lsn)
@@ -173,43 +178,52 @@ class Reader:
                 self._generation, self._mapped = position.generation, None
             segments = self._source.segments()
             place = bisect.bisect_right(segments, lsn, key=lambda segment: segment.first_lsn) - 1
-            if place < 0:
-                raise LsnTruncated(lsn, segments[0].first_lsn if segments else position.first_lsn)
+            if place < 0:  # its file went before we were told so
+                continue
             segment = segments[place]
             if self._mapped is not None and self._mapped.segment == segment:
                 return self._mapped
             end = segments[place + 1].first_lsn if place + 1 < len(segments) else 0
-            try:
+            with contextlib.suppress(Gone):
                 self._mapped = self._map(segment, end)
-            except Gone:
-                if segment in self._source.segments():
-                    raise LogCorrupt(
-                        segment.name, 0, segment.first_lsn, end - 1 if end else None,
-                        "the file is missing or locked by another program",
-                    ) from None  # fmt: skip
-                continue
-            return self._mapped
+                return self._mapped
+        raise LogCorrupt("a segment", 0, lsn, None, f"no file holds LSN {lsn}, or it is locked")
 
     def _map(self, segment: Segment, end: int) -> Mapped:
-        with disk_errors(f"reading {segment.name}"):
-            try:
-                file = self._directory.open(segment.name)
-            except FileNotFoundError:
-                raise Gone from None
-            try:
-                if not file.lock(exclusive=False):
-                    raise Gone
-                view = file.map()
-            finally:
-                file.close()
-        if not any(view[:HEADER_BYTES]):
-            raise Gone
-        header = read_segment_header(segment, view)
+        view, header = open_segment(self._directory, segment)
         index = self._source.live_index(segment)
         if index is None:
             sealed = read_seal(view, header.seed)
             index = Index(sealed[0].index_lsns, sealed[0].index_offsets) if sealed else Index()
         return Mapped(segment, view, header.seed, header.start, index, end)
+
+
+def open_segment(
+    directory: Directory, segment: Segment, *, copy: bool = False
+) -> tuple[memoryview, SegmentHeader]:
+    """A segment's bytes and its header, as they may be looked at while a writer goes on.
+
+    Mapped, and locked against being recycled as long as the view lives; or, with `copy`, read into
+    memory: that is for who looks past the durable end, where the writer may cut the file off.
+
+    Raises Gone, LogCorrupt, UnknownFormat, DiskError."""
+    with disk_errors(f"reading {segment.name}"):
+        try:
+            file = directory.open(segment.name)
+        except FileNotFoundError:
+            raise Gone from None
+        try:
+            if not file.lock(exclusive=False):
+                raise Gone
+            view = memoryview(file.read(file.size(), 0)) if copy else file.map()
+        finally:
+            file.close()
+        try:
+            return view, read_segment_header(segment, view)
+        except LogCorrupt:
+            if segment.name in directory.names():
+                raise
+            raise Gone from None  # it was recycled between the opening and the lock
 
 
 def records_within(frame: Frame, start: int, stop: int) -> Iterator[Record]:

@@ -8,6 +8,7 @@ falls back to what the frames themselves state to be durable, which is older, ne
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -24,14 +25,14 @@ from walnut.log.control import (
     read_mark,
 )
 from walnut.log.disk import Directory, File
-from walnut.log.errors import LogClosed, NotALog
+from walnut.log.errors import DiskError, LogClosed, LsnTruncated, NotALog
 from walnut.log.frame import Frame
 from walnut.log.log import check_lsn, stat_sealed
 from walnut.log.model import MAX_LSN, LogOptions, LogStat, Record, SegmentStat, SlotStat
 from walnut.log.opening import check_is_log, check_path, find_directory
-from walnut.log.reader import Position, Reader
+from walnut.log.reader import LOOKS, Gone, Position, Reader, open_segment
 from walnut.log.recovery import begin_chain, follow_chain
-from walnut.log.segment import Index, Segment, read_header, sort_segments
+from walnut.log.segment import Index, Segment, sort_segments
 from walnut.log.slots import Slot, list_slots
 from walnut.log.tail import atail, poll_delays, tail
 from walnut.log.truncate import live_segments
@@ -51,6 +52,7 @@ class LogReader:
         self._closed = False
         self._mark_file: File | None = None
         self._stated: tuple[Segment, int] | None = None
+        self._seen = Position(0, 0, -1)
         self._control()
 
     # -- the ends -------------------------------------------------------------------------------
@@ -98,7 +100,12 @@ class LogReader:
             durable = max(durable, self._stated_lsn())
         if control.cutting is not None:
             durable = min(durable, control.cutting)
-        return Position(control.first_lsn, durable, control.fence)
+        if (
+            control.fence == self._seen.generation
+        ):  # the mark may be torn, or its file not there yet
+            durable = max(durable, self._seen.durable_lsn)
+        self._seen = Position(control.first_lsn, durable, control.fence)
+        return self._seen
 
     def _control(self) -> Control:
         if self._closed:
@@ -123,8 +130,7 @@ class LogReader:
             return 0
         segment = segments[-1]
         if self._stated is None or self._stated[0] != segment:
-            view = self._directory.open(segment.name).map()
-            header = read_header(segment, view)
+            view, header = open_segment(self._directory, segment, copy=True)
             chain = follow_chain(view, header.seed, begin_chain(header))
             self._stated = segment, max(chain.durable, segment.first_lsn - 1)
         return self._stated[1]
@@ -199,22 +205,16 @@ class LogReader:
 
     def stat(self) -> LogStat:
         """See `Log.stat`."""
+        for _ in range(LOOKS):
+            with contextlib.suppress(Gone, LsnTruncated):  # truncated under our eyes: look again
+                return self._stat()
+        raise DiskError(f"{self.path} changes faster than it can be looked at: try again")
+
+    def _stat(self) -> LogStat:
         control, position = self._control(), self.position()
         segments = live_segments(self.segments(), control.first_lsn)
         stats = [stat_sealed(self._directory, segment) for segment in segments[:-1]]
-        for segment in segments[-1:]:
-            size = len(self._directory.open(segment.name).map())
-            last_time = (
-                max((r.time for r in self.read(position.durable_lsn)), default=0)
-                if (position.durable_lsn >= max(segment.first_lsn, position.first_lsn))
-                else 0
-            )
-            stats.append(
-                SegmentStat(
-                    segment.name, segment.first_lsn, position.durable_lsn + 1, size, last_time,
-                    sealed=False,
-                )
-            )  # fmt: skip
+        stats += [self._stat_active(segment, position) for segment in segments[-1:]]
         return LogStat(
             path=self.path,
             log_id=control.log_id,
@@ -229,6 +229,15 @@ class LogReader:
                 for slot in list_slots(self._directory)
                 if (at := slot.lsn) is not None
             ],
+        )
+
+    def _stat_active(self, segment: Segment, position: Position) -> SegmentStat:
+        durable = position.durable_lsn
+        seen = durable >= max(segment.first_lsn, position.first_lsn)
+        last_time = max((r.time for r in self.read(durable)), default=0) if seen else 0
+        size = len(open_segment(self._directory, segment)[0])
+        return SegmentStat(
+            segment.name, segment.first_lsn, durable + 1, size, last_time, sealed=False
         )
 
     def close(self) -> None:

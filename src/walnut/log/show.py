@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import functools
+import io
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -256,9 +257,22 @@ def _table() -> Table:
     return Table(box=None, padding=(0, 1), pad_edge=False, header_style="dim")
 
 
+class _Console(Console):
+    """Leaves it to the command what to do when its reader went away."""
+
+    def on_broken_pipe(self) -> None:
+        try:
+            super().on_broken_pipe()  # keeps Python's exit quiet, then ends the program
+        except SystemExit:
+            raise BrokenPipeError from None
+
+
 def console() -> Console:
-    """Where people read: colours only where there are some, nothing guessed about the text."""
-    return Console(highlight=False, markup=False, emoji=False)
+    """Where people read: colours only where there are some, nothing guessed about the text, and
+    what the terminal has no character for as a question mark."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+    return _Console(highlight=False, markup=False, emoji=False)
 
 
 # -- progress -----------------------------------------------------------------------------------

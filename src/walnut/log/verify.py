@@ -18,6 +18,7 @@ from walnut.log.frame import BadFrame, Header, read_frame
 from walnut.log.model import FIRST_LSN, LogOptions
 from walnut.log.opening import check_path, find_directory
 from walnut.log.producers import unpack_notes
+from walnut.log.reader import Gone, open_segment
 from walnut.log.recovery import (
     Chain,
     begin_chain,
@@ -26,7 +27,7 @@ from walnut.log.recovery import (
     next_frame,
     torn_bytes,
 )
-from walnut.log.segment import Segment, read_header, read_seal, sort_segments
+from walnut.log.segment import Segment, read_seal, sort_segments
 from walnut.log.slots import list_slots
 from walnut.log.truncate import live_segments
 
@@ -106,13 +107,19 @@ class Verifier:
             where = segments[0].name if segments else CONTROL
             self._damaged(where, 0, report.first_lsn, last, "the segments from here on are missing")
         report.segments = len(segments)
-        total = sum(len(self._directory.open(segment.name).map()) for segment in segments)
+        total = sum(self._size(segment) for segment in segments)
         for place, segment in enumerate(segments):
             end = segments[place + 1].first_lsn if place + 1 < len(segments) else None
             self._check_segment(segment, end, durable)
             if progress is not None:
                 progress(report.bytes, total)
         return report
+
+    def _size(self, segment: Segment) -> int:
+        try:
+            return self._directory.open(segment.name).size()
+        except FileNotFoundError:  # truncated meanwhile
+            return 0
 
     def _damaged(self, name: str, offset: int, first: int, last: int | None, reason: str) -> None:
         self.report.damages.append(Damage(name, offset, first, last, reason))
@@ -148,14 +155,16 @@ class Verifier:
     def _check_segment(self, segment: Segment, end: int | None, durable: int) -> None:
         """Check one segment; `end` is the first LSN of the next, None for the last one."""
         report, name = self.report, segment.name
-        view = self._directory.open(name).map()
-        report.bytes += len(view)
         try:
-            header = read_header(segment, view)
+            view, header = open_segment(self._directory, segment, copy=end is None)
+        except Gone:  # truncated meanwhile
+            self._expected = None
+            return
         except LogCorrupt as error:
             self._damaged(name, 0, segment.first_lsn, end and end - 1, error.reason)
             self._expected = None
             return
+        report.bytes += len(view)
         chain = begin_chain(header)
         before, self._expected = self._expected, chain
         if before is not None and before.next_lsn != header.first_lsn:

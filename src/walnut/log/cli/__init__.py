@@ -11,26 +11,29 @@ from __future__ import annotations
 
 import click
 
+from walnut.log.cli import arguments
 from walnut.log.cli.care import repair, slots, stat, truncate, verify
+from walnut.log.cli.copies import archive, restore
 from walnut.log.cli.records import append, cat, tail
 
 
-@click.group()
+@click.group(
+    epilog=arguments.examples(
+        "printf 'hello\\nworld\\n' | walnut log append data/log",
+        "walnut log cat data/log",
+        "walnut log stat data/log",
+    )
+)
 def log() -> None:
-    r"""A durable log of records in a directory: write it, read it, look after it.
+    """A durable log of records in a directory: write it, read it, look after it.
 
     A record is any bytes; here, a line. Each gets a number, its LSN, from 1 on. One process at a
     time may write a log; any number may read it meanwhile.
-
-    \b
-    $ printf 'hello\nworld\n' | walnut log append data/log
-    $ walnut log cat data/log
-    $ walnut log stat data/log
 
     Exit codes: 0 done; 1 refused, the line on stderr says why; 2 wrong command line; 3 damage
     found; 130 interrupted; 141 the reader of the output went away.
     """
 
 
-for _command in (append, cat, tail, stat, verify, repair, truncate, slots):
+for _command in (append, cat, tail, stat, verify, repair, truncate, slots, archive, restore):
     log.add_command(_command)

@@ -34,16 +34,13 @@ DAMAGED: Final = 3
 agree = click.option("--yes", is_flag=True, help="Do it; this can't be undone.")
 
 
-@click.command()
+@click.command(
+    epilog=arguments.examples("walnut log stat data/log", "walnut log stat data/log --json")
+)
 @arguments.directory
 @click.option("--json", "as_json", is_flag=True, help="As one JSON object, with all segments.")
 def stat(directory: str, *, as_json: bool) -> None:
-    r"""Show the log at DIR at a glance: its ends, segments and slots.
-
-    \b
-    $ walnut log stat data/log
-    $ walnut log stat data/log --json
-    """
+    """Show the log at DIR at a glance: its ends, segments and slots."""
     with LogReader(directory) as reader:
         facts = reader.stat()
         if as_json:
@@ -61,16 +58,13 @@ def _state(directory: str) -> str:
     return "open for writing, or not closed by its last writer"
 
 
-@click.command()
+@click.command(epilog=arguments.examples("walnut log verify data/log"))
 @arguments.directory
 def verify(directory: str) -> None:
-    r"""Check every byte of the log at DIR, without changing anything.
+    """Check every byte of the log at DIR, without changing anything.
 
     Prints each damaged place and the LSNs it takes away, and exits with 3 if there is one. A torn
     tail, which a crash may leave, was never acknowledged and is no damage.
-
-    \b
-    $ walnut log verify data/log
     """
     with progress("verifying") as shown:
         report = verify_log(directory, progress=shown)
@@ -99,24 +93,27 @@ def verify(directory: str) -> None:
     click.echo(f"{name}: sound")
 
 
-@click.command()
+@click.command(
+    epilog=arguments.examples(
+        "walnut log repair data/log --dry-run", "walnut log repair data/log --yes"
+    )
+)
 @arguments.directory
 @click.option("--dry-run", is_flag=True, help="Only say what would be done.")
 @agree
 def repair(directory: str, *, dry_run: bool, yes: bool) -> None:
-    r"""Make the damaged log at DIR usable again, by ending it before its first damage.
+    """Make a damaged log usable again, deleting nothing.
 
-    Nothing is deleted: the files that held the damage, and all behind it, are copied into a
+    The log at DIR is ended before its first damage. Nothing is deleted: the files that held the damage, and all behind it, are copied into a
     directory beside the segments, and every LSN that is lost is named. An archive may still hold
     them: see `walnut log restore`.
-
-    \b
-    $ walnut log repair data/log --dry-run
-    $ walnut log repair data/log --yes
     """
     if dry_run == yes:
         raise click.UsageError("look first, with --dry-run; then repair, with --yes")
-    _print_repair(directory, repair_log(directory, dry_run=dry_run), done=yes)
+    report = repair_log(directory, dry_run=dry_run)
+    if yes:
+        Log(directory).close()  # what is left opens, and is durable before it is called repaired
+    _print_repair(directory, report, done=yes)
 
 
 def _print_repair(directory: str, report: RepairReport, *, done: bool) -> None:
@@ -137,22 +134,27 @@ def _print_repair(directory: str, report: RepairReport, *, done: bool) -> None:
     click.echo(f"{name}: {'holds' if done else 'would hold'} {count(kept, 'record')}{span}")
 
 
-@click.command()
+@click.command(
+    epilog=arguments.examples(
+        "walnut log truncate data/log --before 2", "walnut log truncate data/log --after 4 --yes"
+    )
+)
 @arguments.directory
-@click.option("--before", type=arguments.LSN, help="Forget the records before this LSN.")
 @click.option(
-    "--after", type=click.IntRange(min=0), help="Remove the records after this LSN; needs --yes."
+    "--before", type=arguments.lsn, metavar="LSN", help="Forget the records before this LSN."
+)
+@click.option(
+    "--after",
+    type=click.IntRange(min=0),
+    metavar="LSN",
+    help="Remove the records after this LSN; needs --yes.",
 )
 @agree
 def truncate(directory: str, before: int | None, after: int | None, *, yes: bool) -> None:
-    r"""Shorten the log at DIR, at one end.
+    """Shorten the log at DIR, at one end.
 
     At the front, what slots still need is kept, and disk space comes back a whole segment at a
     time. At the back, the log goes on from there under a new epoch.
-
-    \b
-    $ walnut log truncate data/log --before 2
-    $ walnut log truncate data/log --after 4 --yes
     """
     if (before is None) == (after is None):
         raise click.UsageError("say at which end: --before LSN or --after LSN")
@@ -178,24 +180,25 @@ def truncate(directory: str, before: int | None, after: int | None, *, yes: bool
         click.echo(f"walnut: what is before LSN {before} is still needed by {held}", err=True)
 
 
-@click.command()
+@click.command(
+    epilog=arguments.examples(
+        "walnut log slots data/log create billing",
+        "walnut log slots data/log advance billing 3",
+        "walnut log slots data/log list",
+        "walnut log slots data/log drop billing",
+    )
+)
 @arguments.directory
 @click.argument(
     "action", type=click.Choice(["list", "create", "advance", "drop"]), default="list",
 )  # fmt: skip
 @click.argument("name", required=False)
-@click.argument("lsn", type=arguments.LSN, required=False)
+@click.argument("lsn", type=arguments.lsn, required=False, metavar="[LSN]")
 def slots(directory: str, action: str, name: str | None, lsn: int | None) -> None:
-    r"""Show and move slots: the named positions of readers, which hold back truncation.
+    """Show and move slots, the named positions of readers.
 
-    A slot is at the next LSN its reader needs. `create` puts it at LSN, or at the log's first;
+    Slots hold back truncation. A slot is at the next LSN its reader needs. `create` puts it at LSN, or at the log's first;
     `advance` moves it on to LSN, never back; `drop` forgets it, and what it held back may go.
-
-    \b
-    $ walnut log slots data/log create billing
-    $ walnut log slots data/log advance billing 3
-    $ walnut log slots data/log list
-    $ walnut log slots data/log drop billing
     """
     if action == "list":
         if name is not None:
