@@ -4,7 +4,7 @@ resumes by itself. prometheus/prometheus#13027."""
 import os
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -67,12 +67,17 @@ def small_disk_or_limit(path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
     """A small disk or, where nothing can be mounted, a bound on what this process may allocate.
 
     Not a skip: the limits of a real small disk are tested wherever the tests run as root."""
-    try:
-        with small_disk(path):
-            yield
-        return
-    except PermissionError:
-        pass
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(small_disk(path))
+        except PermissionError:
+            stack.enter_context(bounded_disk(path, monkeypatch))
+        yield
+
+
+@contextmanager
+def bounded_disk(path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What this process allocates below `path` is bounded; anything else works as ever."""
     room = 512 * 1024
     real = os.posix_fallocate
 
@@ -103,7 +108,7 @@ def test_on_a_small_disk(
         log = Log(disk / "log", options)
         for again in range(3):
             number = 0
-            with pytest.raises(LogFull, match="nothing was written"):
+            with pytest.raises(LogFull, match="nothing was written"):  # noqa: PT012
                 while True:
                     data = payload(again, number)
                     expected[log.append(data)] = data

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.log.helpers import abandon
 from walnut.log import Log, LogError, LogOptions, LogReader
-from walnut.log.errors import LogCorrupt
+from walnut.log.errors import LogCorrupt, UnknownFormat
 from walnut.log.repair import repair
 from walnut.log.verify import VerifyReport, verify
 
@@ -168,7 +168,7 @@ def mutate(files: Files, step: Step) -> Files:
     return {**files, name: data}
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(kinds, st.lists(steps, min_size=1, max_size=3))
 def test_a_log_whose_files_were_changed(kind: dict[str, bool], done: list[Step]) -> None:
     files = dict(sound(**kind))
@@ -177,9 +177,11 @@ def test_a_log_whose_files_were_changed(kind: dict[str, bool], done: list[Step])
     examine(files)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(kinds, st.data())
-def test_one_changed_byte_is_reported_or_harmless(kind: dict[str, bool], data: st.DataObject) -> None:
+def test_one_changed_byte_is_reported_or_harmless(
+    kind: dict[str, bool], data: st.DataObject
+) -> None:
     """Every byte of a synced record is covered: it is served as it was, or not at all."""
     files = dict(sound(**kind))
     name = data.draw(st.sampled_from(sorted(name for name in files if name.endswith(".wal"))))
@@ -193,6 +195,8 @@ def test_one_changed_byte_is_reported_or_harmless(kind: dict[str, bool], data: s
                 got = {record.lsn: bytes(record.data) for record in log.read()}
         except LogCorrupt:
             assert verify(path).damages
+        except UnknownFormat:  # the byte is the version's
+            assert at in {12, 13}
         else:
             assert got == {lsn: data for lsn, data in RECORDS.items() if lsn >= 4}
     examine(files)
@@ -216,7 +220,9 @@ def test_a_directory_of_anything(files: Files) -> None:
 
 
 @settings(max_examples=150, deadline=None)
-@given(kinds, st.sampled_from(["CONTROL", "DURABLE", "slot-reader", "last"]), st.binary(max_size=300))
+@given(
+    kinds, st.sampled_from(["CONTROL", "DURABLE", "slot-reader", "last"]), st.binary(max_size=300)
+)
 @example({"closed": True, "compression": False}, "CONTROL", b"00000000")
 @example({"closed": True, "compression": False}, "slot-reader", b"00000000")
 @example({"closed": False, "compression": False}, "last", b"")

@@ -103,7 +103,7 @@ def test_tails_elsewhere_see_every_record_once_and_in_order(tmp_path: Path) -> N
         child("follow", tmp_path, count) as one,
         child("follow", tmp_path, count) as other,
     ):
-        expected = {}
+        expected: dict[int, bytes] = {}
         heard: dict[int, list[list[str]]] = {}
 
         def hear(name: int) -> None:
