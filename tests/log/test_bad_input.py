@@ -151,7 +151,7 @@ def test_an_event_loop_that_never_awaits_is_refused_and_one_that_does_is_held_ba
         tickets = []
         with pytest.raises(BufferFull, match="await"):
             for _ in range(1000):
-                tickets.append(log.submit(bytes(1000)))  # noqa: PERF401  the refusal ends it
+                tickets.append(log.submit(bytes(1000)))
         await asyncio.gather(*tickets)
         return len(tickets)
 

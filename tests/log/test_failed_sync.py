@@ -222,7 +222,7 @@ def test_nothing_is_acknowledged_when_the_sync_before_a_roll_fails(tmp_path: Pat
             kept[log.append(data)] = data
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(disk, "_datasync", fail_at)
-            with pytest.raises(LogFailed):  # noqa: PT012  it is not known which one it is
+            with pytest.raises(LogFailed):
                 for n in range(1000):
                     data = b"%d" % n * 700
                     kept[log.append(data)] = data

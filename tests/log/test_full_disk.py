@@ -108,7 +108,7 @@ def test_on_a_small_disk(
         log = Log(disk / "log", options)
         for again in range(3):
             number = 0
-            with pytest.raises(LogFull, match="nothing was written"):  # noqa: PT012
+            with pytest.raises(LogFull, match="nothing was written"):
                 while True:
                     data = payload(again, number)
                     expected[log.append(data)] = data
@@ -151,7 +151,7 @@ def test_a_disk_filled_by_others_to_the_last_byte(
             expected[log.append(payload(0, number))] = payload(0, number)
         ballast = disk / "ballast"
         fill(ballast)
-        with pytest.raises(LogFull):  # noqa: PT012  it fails once the segment is full
+        with pytest.raises(LogFull):
             for number in range(100, 10_000):
                 expected[log.append(payload(0, number))] = payload(0, number)
         assert contents(log) == expected

@@ -193,7 +193,7 @@ def test_a_retried_append_returns_the_first_lsn_also_after_a_reopen(tmp_path: Pa
         assert log.metrics.duplicates == 1
     with Log(tmp_path, SMALL) as log:
         assert log.append(b"a", producer=("orders", 1)) == 1
-        for n in range(500):
+        for _ in range(500):
             log.append(b"filler" * 20)
         abandon(log)
     with Log(tmp_path, SMALL) as log:
@@ -342,7 +342,7 @@ def test_views_outlive_the_log(tmp_path: Path) -> None:
     with Log(tmp_path) as log:
         log.append(b"kept")
         record = next(iter(log.read()))
-    assert record.data == b"kept"
+    assert bytes(record.data) == b"kept"
     assert record.data.readonly
 
 

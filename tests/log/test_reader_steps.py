@@ -38,7 +38,7 @@ def test_a_segment_recycled_at_each_step_of_opening_it(
                     log.truncate_before(log.durable_lsn)
 
         meddle_at(monkeypatch, when, meddle)
-        with pytest.raises(LsnTruncated):  # noqa: PT012
+        with pytest.raises(LsnTruncated):
             for record in source.read(1):
                 assert record.data == payload(0, record.lsn)
         assert meddled

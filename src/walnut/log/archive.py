@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from os import PathLike
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -24,7 +23,7 @@ from obstore.exceptions import BaseError
 from obstore.store import LocalStore, from_url
 
 from walnut.log.control import Control, write_control
-from walnut.log.disk import Directory, sync_path, write_fully
+from walnut.log.disk import Directory, StrPath, sync_path, write_fully
 from walnut.log.errors import ArchiveError, InvalidOption, LogCorrupt, NotALog, disk_errors
 from walnut.log.log import Log
 from walnut.log.model import MAX_FRAME_BYTES, LogOptions
@@ -121,7 +120,7 @@ class Archive:
 
     Raises ArchiveError for a URL that is none."""
 
-    def __init__(self, url: str | PathLike[str]) -> None:
+    def __init__(self, url: StrPath) -> None:
         self.url = str(url)
         self._path: Path | None = None
         if not self.url:
@@ -348,8 +347,8 @@ def _durable_chain(
 
 
 def restore(
-    url: str | PathLike[str],
-    path: str | PathLike[str],
+    url: StrPath,
+    path: StrPath,
     *,
     to_lsn: int | None = None,
     to_time_ns: int | None = None,

@@ -24,6 +24,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final, Protocol
 
 Buffer = bytes | memoryview
+StrPath = str | os.PathLike[str]
 
 ZERO_CHUNK: Final = 4 << 20
 """Bytes zeroed per write when a file is allocated: large enough to run at the disk's speed, small

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import threading
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator
@@ -25,7 +24,7 @@ import msgspec
 from walnut.log.background import Flusher, Housekeeper
 from walnut.log.commit import RECORD_COST, Batch, GroupCommit, Ticket, refuse_event_loop
 from walnut.log.control import CleanEnd, Control, write_control
-from walnut.log.disk import Directory, on_fork
+from walnut.log.disk import Directory, StrPath, on_fork
 from walnut.log.errors import (
     NO_SPACE,
     InvalidOption,
@@ -74,7 +73,7 @@ class Log:
         NotALog, LogLocked, LogCorrupt, UnknownFormat, LogFull: see `walnut.log.errors`.
     """
 
-    def __init__(self, path: str | os.PathLike[str], options: LogOptions | None = None) -> None:
+    def __init__(self, path: StrPath, options: LogOptions | None = None) -> None:
         self.options = options or LogOptions()
         self.path = check_path(path)
         self.metrics = Metrics()

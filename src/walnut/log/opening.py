@@ -9,7 +9,6 @@ that is not a log; the new epoch is durable before a frame of it can be.
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections.abc import Iterator
 
@@ -26,7 +25,7 @@ from walnut.log.control import (
     write_control,
     write_mark,
 )
-from walnut.log.disk import Directory, File, write_fully
+from walnut.log.disk import Directory, File, StrPath, write_fully
 from walnut.log.errors import LogCorrupt, LogLocked, NotALog, disk_errors
 from walnut.log.model import FIRST_LSN, LogOptions, Recovery
 from walnut.log.recovery import Found, find_end, missing_segment
@@ -55,12 +54,9 @@ class Opened(msgspec.Struct, kw_only=True):
     recovery: Recovery
 
 
-def check_path(path: str | os.PathLike[str]) -> str:
+def check_path(path: StrPath) -> str:
     """The path as a string. Raises NotALog for one that is empty or no path."""
-    try:
-        text = os.fspath(path)
-    except TypeError as error:
-        raise NotALog(f"a log's path is a string or a path, not {type(path).__name__}") from error
+    text = path.__fspath__() if hasattr(path, "__fspath__") else path
     if not isinstance(text, str) or not text or "\0" in text:
         raise NotALog(f"{text!r:.80} can't be the path of a log: give the directory that holds it")
     return text

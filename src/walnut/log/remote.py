@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import time
 from collections.abc import AsyncIterator, Iterator
 from types import TracebackType
@@ -24,7 +23,7 @@ from walnut.log.control import (
     read_control,
     read_mark,
 )
-from walnut.log.disk import Directory, File
+from walnut.log.disk import Directory, File, StrPath
 from walnut.log.errors import DiskError, LogClosed, LsnTruncated, NotALog
 from walnut.log.frame import Frame
 from walnut.log.log import check_lsn, stat_sealed
@@ -44,7 +43,7 @@ class LogReader:
 
     Raises NotALog, LogCorrupt, UnknownFormat."""
 
-    def __init__(self, path: str | os.PathLike[str], options: LogOptions | None = None) -> None:
+    def __init__(self, path: StrPath, options: LogOptions | None = None) -> None:
         self.path = check_path(path)
         self._directory = find_directory(self.path, options or LogOptions(), create=False)
         names = self._directory.names()

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from os import PathLike
 from typing import Final
 
 import msgspec
 from msgspec import structs
 
-from walnut.log.control import CONTROL, DURABLE, Control, read_control, write_control
-from walnut.log.disk import Directory, replace_file, write_fully
+from walnut.log.control import CONTROL, DURABLE, Control, read_control, write_control, write_mark
+from walnut.log.disk import Directory, StrPath, replace_file, write_fully
 from walnut.log.errors import LogCorrupt
 from walnut.log.model import FIRST_LSN, LogOptions
 from walnut.log.opening import LOG_ID_BYTES, check_path, find_directory, locked
@@ -65,7 +64,7 @@ class RepairReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def repair(
-    path: str | PathLike[str], options: LogOptions | None = None, *, dry_run: bool = False
+    path: StrPath, options: LogOptions | None = None, *, dry_run: bool = False
 ) -> RepairReport:
     """Cut the log before its first damage, setting aside the files that held it and what follows.
 
@@ -233,6 +232,9 @@ class _Repair:
         prepare_cut(self._directory, cut - 1, self._options.segment_bytes)
         finish_cut(self._directory, cut - 1)
         write_control(self._directory, structs.replace(control, cutting=None))
+        mark = self._directory.create(DURABLE)
+        write_mark(mark, epoch, cut - 1)  # all of it was synced by the cut
+        mark.close()
 
     def _header_is_sound(self, segment: Segment) -> bool:
         try:

@@ -7,12 +7,11 @@ LSNs it takes away; and what a crash may leave behind (a torn tail, a spare) is 
 from __future__ import annotations
 
 from collections.abc import Callable
-from os import PathLike
 
 import msgspec
 
 from walnut.log.control import CONTROL, DURABLE, Control, read_control, read_mark
-from walnut.log.disk import Directory
+from walnut.log.disk import Directory, StrPath
 from walnut.log.errors import LogCorrupt, NotALog
 from walnut.log.frame import BadFrame, Header, read_frame
 from walnut.log.model import FIRST_LSN, LogOptions
@@ -63,7 +62,7 @@ class VerifyReport(msgspec.Struct, kw_only=True):
 
 
 def verify(
-    path: str | PathLike[str],
+    path: StrPath,
     options: LogOptions | None = None,
     progress: Progress | None = None,
 ) -> VerifyReport:
