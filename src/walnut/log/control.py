@@ -10,7 +10,7 @@ never sees what a crash could take back.
 from __future__ import annotations
 
 import struct
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 from crc32c import crc32c
@@ -65,22 +65,47 @@ def read_control(directory: Directory) -> Control | None:
     data = read_file(directory, CONTROL)
     if data is None:
         return None
-    body, _, crc = data.rstrip(b"\n").rpartition(b"\n")
-    if crc != b"%08x" % crc32c(body):
-        raise LogCorrupt(CONTROL, 0, 1, None, "its checksum does not match")
-    version = msgspec.json.decode(body).get("version", 0)
+    body = checked_line(CONTROL, data)
+    version = decoded(CONTROL, body, _Version).version
     if version != VERSION:
         raise UnknownFormat(
             f"{CONTROL} has format version {version} and this Walnut knows {VERSION}: "
             "open the log with the Walnut that wrote it"
         )
-    return msgspec.json.decode(body, type=Control)
+    return decoded(CONTROL, body, Control)
+
+
+class _Version(msgspec.Struct, frozen=True):
+    version: int
+
+
+def checked_line(name: str, data: bytes) -> bytes:
+    """The first line of a small file, if the second is its checksum. Raises LogCorrupt."""
+    body, _, crc = data.rstrip(b"\n").rpartition(b"\n")
+    if not body or crc != b"%08x" % crc32c(body):
+        raise LogCorrupt(name, 0, 1, None, "its checksum does not match")
+    return body
+
+
+def with_checksum(body: bytes) -> bytes:
+    """A small file: one line, and a line with its checksum."""
+    return b"%s\n%08x\n" % (body, crc32c(body))
+
+
+T = TypeVar("T")
+
+
+def decoded(name: str, body: bytes, kind: type[T]) -> T:
+    """The JSON of a small file. Raises LogCorrupt."""
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.MsgspecError as error:
+        raise LogCorrupt(name, 0, 1, None, f"it is not what it should be ({error})") from error
 
 
 def write_control(directory: Directory, control: Control) -> None:
     """Replace CONTROL, atomically and durably."""
-    body = msgspec.json.encode(control)
-    replace_file(directory, CONTROL, b"%s\n%08x\n" % (body, crc32c(body)))
+    replace_file(directory, CONTROL, with_checksum(msgspec.json.encode(control)))
 
 
 _MARK: Final = struct.Struct("<4s I Q Q")

@@ -69,6 +69,9 @@ class Flag(enum.IntFlag):
     ENCRYPTED = 2  # reserved: this version writes none and refuses to read it
 
 
+_KNOWN_FLAGS: Final = int(Flag.ZSTD | Flag.ENCRYPTED)  # of an IntFlag, ~ would drop unknown bits
+
+
 class BadFrame(Exception):
     """The bytes here are not a valid frame of this segment; the message says why."""
 
@@ -256,7 +259,7 @@ def read_header(view: memoryview, offset: int, seed: int) -> Header:
 
 def _check_known(header: Header) -> None:
     """A frame whose checksum is right was written like this: what is odd here is new, not broken."""
-    if header.kind not in (Kind.RECORDS, Kind.SEAL) or header.flags & ~(Flag.ZSTD | Flag.ENCRYPTED):
+    if header.kind not in (Kind.RECORDS, Kind.SEAL) or header.flags & ~_KNOWN_FLAGS:
         raise UnknownFormat(
             f"the frame at LSN {header.first_lsn} has kind {header.kind} and flags "
             f"{header.flags:#x}, which this Walnut does not know: use the newer one that wrote it"

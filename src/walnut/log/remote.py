@@ -24,7 +24,7 @@ from walnut.log.control import (
     read_mark,
 )
 from walnut.log.disk import Directory, File, StrPath
-from walnut.log.errors import DiskError, LogClosed, LsnTruncated, NotALog
+from walnut.log.errors import DiskError, LogClosed, LsnTruncated, NotALog, disk_errors
 from walnut.log.frame import Frame
 from walnut.log.log import check_lsn, stat_sealed
 from walnut.log.model import MAX_LSN, LogOptions, LogStat, Record, SegmentStat, SlotStat
@@ -109,7 +109,8 @@ class LogReader:
     def _control(self) -> Control:
         if self._closed:
             raise LogClosed(f"this reader of {self.path} was closed: make another to go on")
-        control = read_control(self._directory)
+        with disk_errors(f"reading {self.path}"):
+            control = read_control(self._directory)
         if control is None:
             raise NotALog(f"{self.path} holds no log (yet): open it with walnut.Log first")
         return control
@@ -120,7 +121,8 @@ class LogReader:
                 self._mark_file = self._directory.open(DURABLE)
             except FileNotFoundError:
                 return NO_MARK
-        return read_mark(self._mark_file)
+        with disk_errors(f"reading {self.path}"):
+            return read_mark(self._mark_file)
 
     def _stated_lsn(self) -> int:
         """What the frames of the last segment state to be durable."""

@@ -17,7 +17,7 @@ from msgspec import structs
 
 from walnut.log.control import CONTROL, DURABLE, Control, read_control, write_control, write_mark
 from walnut.log.disk import Directory, StrPath, replace_file, write_fully
-from walnut.log.errors import LogCorrupt
+from walnut.log.errors import LogCorrupt, disk_errors
 from walnut.log.model import FIRST_LSN, LogOptions
 from walnut.log.opening import LOG_ID_BYTES, check_path, find_directory, locked
 from walnut.log.producers import Producers
@@ -76,7 +76,7 @@ def repair(
     options = options or LogOptions()
     text = check_path(path)
     directory = find_directory(text, options, create=False)
-    with locked(text, directory, options) as lock:
+    with disk_errors(f"repairing {text}"), locked(text, directory, options) as lock:
         try:
             found = Verifier(text, directory).run(None)
             if not found.damages:
@@ -127,6 +127,8 @@ class _Repair:
                 self._directory.remove(name)
             self._cut(control, cut, head)
         next_lsn = last + 1 if cut is None else cut
+        if not self._segments:
+            head = next_lsn = FIRST_LSN
         lost = [(control.first_lsn, head - 1)] if head > control.first_lsn else []
         lost += [] if cut is None or last < cut else [(cut, last)]
         return RepairReport(
@@ -207,11 +209,11 @@ class _Repair:
     def _cut(self, control: Control, cut: int | None, head: int) -> None:
         epoch = control.epoch + 1
         first_lsn = max(control.first_lsn, head)
-        if cut is None:
+        if cut is None and self._segments:
             sound = structs.replace(control, epoch=epoch, first_lsn=first_lsn, clean=None)
             write_control(self._directory, sound)
             return
-        if cut == head and not self._header_is_sound(self._segments[0]):
+        if cut is None or (cut == head and not self._header_is_sound(self._segments[0])):
             # Nothing readable is left: the log begins anew, as one that was never opened.
             for segment in reversed(self._segments):
                 self._directory.remove(segment.name)

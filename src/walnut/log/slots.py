@@ -11,10 +11,10 @@ import re
 from typing import Final
 
 import msgspec
-from crc32c import crc32c
 
+from walnut.log.control import checked_line, decoded, with_checksum
 from walnut.log.disk import Directory, read_file, replace_file
-from walnut.log.errors import InvalidOption, LogCorrupt, SlotLost, disk_errors
+from walnut.log.errors import InvalidOption, SlotLost, disk_errors
 
 PREFIX: Final = "slot-"
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -44,16 +44,14 @@ class Slot:
     @property
     def lsn(self) -> int:
         """The next LSN its reader needs. Raises SlotLost, LogCorrupt."""
-        data = read_file(self._directory, self._file)
+        with disk_errors(f"reading slot {self.name!r}"):
+            data = read_file(self._directory, self._file)
         if data is None:
             raise SlotLost(
                 f"slot {self.name!r} does not exist: it was never made, or was dropped, perhaps for "
                 "lagging past retention.slot_bytes; make it again and start from the log's first LSN"
             )
-        body, _, crc = data.rstrip(b"\n").rpartition(b"\n")
-        if crc != b"%08x" % crc32c(body):
-            raise LogCorrupt(self._file, 0, 0, None, "its checksum does not match")
-        return msgspec.json.decode(body, type=_Saved).lsn
+        return decoded(self._file, checked_line(self._file, data), _Saved).lsn
 
     def advance(self, lsn: int) -> None:
         """Everything before `lsn` was dealt with. Durable on return; going back is refused.
@@ -86,9 +84,10 @@ class Slot:
             self._directory.sync()
 
     def _save(self, lsn: int) -> None:
-        body = msgspec.json.encode(_Saved(lsn))
         with disk_errors(f"saving slot {self.name!r}"):
-            replace_file(self._directory, self._file, b"%s\n%08x\n" % (body, crc32c(body)))
+            replace_file(
+                self._directory, self._file, with_checksum(msgspec.json.encode(_Saved(lsn)))
+            )
 
 
 def list_slots(directory: Directory) -> list[Slot]:

@@ -12,7 +12,7 @@ import msgspec
 
 from walnut.log.control import CONTROL, DURABLE, Control, read_control, read_mark
 from walnut.log.disk import Directory, StrPath
-from walnut.log.errors import LogCorrupt, NotALog
+from walnut.log.errors import LogCorrupt, NotALog, disk_errors
 from walnut.log.frame import BadFrame, Header, read_frame
 from walnut.log.model import FIRST_LSN, LogOptions
 from walnut.log.opening import check_path, find_directory
@@ -76,7 +76,8 @@ def verify(
     """
     text = check_path(path)
     directory = find_directory(text, options or LogOptions(), create=False)
-    return Verifier(text, directory).run(progress)
+    with disk_errors(f"verifying {text}"):
+        return Verifier(text, directory).run(progress)
 
 
 class Verifier:
@@ -92,9 +93,9 @@ class Verifier:
     def run(self, progress: Progress | None) -> VerifyReport:
         """Check all of it."""
         report = self.report
-        segments = sort_segments(self._directory.names())
-        control = self._check_small_files(has_segments=bool(segments))
+        control = self._check_small_files(has_segments=bool(sort_segments(self._directory.names())))
         durable = self._durable(control)
+        segments = sort_segments(self._directory.names())  # after the mark: it may only have grown
         if control is not None:
             report.first_lsn = report.next_lsn = control.first_lsn
             segments = live_segments(segments, control.first_lsn)
