@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator
 from types import TracebackType
-from typing import Self
+from typing import Self, cast
 
 import msgspec
 
@@ -225,9 +225,13 @@ class Log:
     def _accept_group(self, records: Iterable[Bytes]) -> list[bytes]:
         if isinstance(records, bytes | bytearray | memoryview | str):
             raise InvalidRecord("a group is a list of records; use append for a single one")
-        group = [self._accept(record) for record in records]
-        if not group:
+        given = list(records)
+        if not given:
             raise InvalidRecord("a group has at least one record, and this one is empty")
+        if set(map(type, given)) == {bytes} and max(map(len, given)) <= self.options.record_bytes:
+            group = cast("list[bytes]", given)
+        else:
+            group = [self._accept(record) for record in given]
         size = sum(map(len, group))
         if size > self.options.buffer_bytes:
             raise RecordTooLarge(

@@ -17,8 +17,7 @@ it, so whatever no evidence covers is written again and synced before the log is
 from __future__ import annotations
 
 import contextlib
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import msgspec
 
@@ -46,6 +45,7 @@ from walnut.log.segment import read_header as read_segment_header
 from walnut.log.writer import End
 
 REWRITE_CHUNK = 4 << 20
+SEARCH_CHUNK = 1 << 20
 
 
 class Chain(msgspec.Struct, kw_only=True):
@@ -116,10 +116,24 @@ def follow_chain(
 
 def next_frame(view: memoryview, offset: int, seed: int) -> tuple[Header, int] | None:
     """The next valid frame of this segment at or after `offset`, and where it is."""
-    for match in re.finditer(re.escape(MAGIC_BYTES), view[offset:]):
+    for at in _magics(view, offset):
         with contextlib.suppress(BadFrame):
-            return read_header(view, offset + match.start(), seed), offset + match.start()
+            return read_header(view, at, seed), at
     return None
+
+
+def _magics(view: memoryview, offset: int) -> Iterator[int]:
+    """Every place at or after `offset` where a frame's magic stands. Looks at little first, as one
+    frame mostly follows another, and then at more and more, as the rest is mostly zeros."""
+    size = 4096
+    while offset < len(view):
+        chunk = bytes(view[offset : offset + size + len(MAGIC_BYTES) - 1])
+        at = chunk.find(MAGIC_BYTES)
+        while at >= 0:
+            yield offset + at
+            at = chunk.find(MAGIC_BYTES, at + 1)
+        offset += size
+        size = min(size * 2, SEARCH_CHUNK)
 
 
 def later_frames(view: memoryview, offset: int, seed: int) -> tuple[int, int]:
@@ -307,7 +321,11 @@ def _cut(view: memoryview, chain: Chain, last: int, found: Found) -> None:
 def torn_bytes(view: memoryview, chain: Chain, *, recycled: bool) -> int:
     """How much of a torn frame lies behind the chain."""
     if not recycled:
-        return len(bytes(view[chain.offset :]).rstrip(b"\0"))
+        for stop in range(len(view), chain.offset, -SEARCH_CHUNK):
+            start = max(chain.offset, stop - SEARCH_CHUNK)
+            if written := len(bytes(view[start:stop]).rstrip(b"\0")):
+                return start + written - chain.offset
+        return 0
     if bytes(view[chain.offset : chain.offset + 4]) != MAGIC_BYTES:
         return 0
     lsn = int.from_bytes(view[chain.offset + 8 : chain.offset + 16], "little")
