@@ -155,7 +155,7 @@ def test_truncate_before_forgets_exactly_and_frees_whole_segments(tmp_path: Path
 def test_truncated_segments_are_reused(tmp_path: Path) -> None:
     options = LogOptions(segment_bytes=16 * 1024, background=False)
     with Log(tmp_path, options) as log:
-        for n in range(3000):
+        for n in range(1000):
             log.append(b"%d" % n * 10)
             log.truncate_before(log.durable_lsn)
         assert log.metrics.recycled > 3

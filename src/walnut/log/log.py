@@ -15,7 +15,7 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Self, cast
 
@@ -27,7 +27,6 @@ from walnut.log.control import CleanEnd, Control, write_control
 from walnut.log.disk import Directory, StrPath, on_fork
 from walnut.log.errors import (
     NO_SPACE,
-    InvalidOption,
     InvalidRecord,
     LogClosed,
     LogError,
@@ -36,26 +35,24 @@ from walnut.log.errors import (
     RecordTooLarge,
     disk_errors,
 )
-from walnut.log.frame import Frame
 from walnut.log.metrics import Flush, Metrics
 from walnut.log.model import (
-    MAX_LSN,
     Bytes,
     LogOptions,
     LogStat,
     Producer,
-    Record,
     Recovery,
     SegmentStat,
     SlotStat,
 )
 from walnut.log.opening import Opened, check_path, open_log
-from walnut.log.reader import Position, Reader, open_segment
+from walnut.log.readable import Readable, check_lsn
+from walnut.log.reader import Position, open_segment
 from walnut.log.recovery import find_end
 from walnut.log.retention import decide
 from walnut.log.segment import Index, Segment, read_seal
 from walnut.log.slots import Slot, list_slots
-from walnut.log.tail import Arrivals, atail, tail
+from walnut.log.tail import Arrivals
 from walnut.log.truncate import droppable, finish_cut, prepare_cut
 from walnut.log.writer import Writer
 
@@ -63,7 +60,7 @@ HOUSEKEEPING_SECONDS = 5.0
 """How often retention is looked at when nothing else calls for it."""
 
 
-class Log:
+class Log(Readable):
     """A durable, ordered sequence of records, numbered from 1. Use it from any thread, and from
     any event loop; one process may have it open for writing at a time.
 
@@ -79,7 +76,7 @@ class Log:
         self.metrics = Metrics()
         opened = open_log(self.path, self.options)
         self.recovery: Recovery = opened.recovery
-        self._directory = opened.directory
+        super().__init__(opened.directory)
         self._lock_file = opened.lock
         self._control: Control = opened.control
         self._segments: list[Segment] = opened.segments
@@ -145,11 +142,6 @@ class Log:
     def log_id(self) -> str:
         """32 hex digits that tell this log from all others."""
         return self._control.log_id
-
-    @property
-    def directory(self) -> Directory:
-        """Where the files are, for what works on them directly (`archive`)."""
-        return self._directory
 
     # -- writing --------------------------------------------------------------------------------
 
@@ -283,41 +275,7 @@ class Log:
         if self._commit.failure is not None:
             raise self._commit.failure
 
-    # -- reading --------------------------------------------------------------------------------
-
-    def read(self, start: int | None = None, stop: int | None = None) -> Iterator[Record]:
-        """The durable records from `start` (the first, if None) up to, not with, `stop`, as far
-        as they are durable now.
-
-        Raises LsnTruncated, LsnUnknown, LogCorrupt, LogClosed."""
-        return Reader(self._directory, self).read(self._start(start, self.first_lsn), stop)
-
-    def read_frames(self, start: int | None = None) -> Iterator[Frame]:
-        """The durable frames from the one that holds `start`: `frame.first_lsn`, `frame.time`,
-        `frame.records()`. The fastest way through a log; the first may begin before `start`.
-
-        Raises as `read`."""
-        return Reader(self._directory, self).frames(self._start(start, self.first_lsn), MAX_LSN)
-
-    def tail(self, start: int | None = None, *, timeout: float | None = None) -> Iterator[Record]:
-        """Records from `start` (the next one, if None) as they become durable. Ends when the log
-        is closed, or when none comes for `timeout` seconds. Raises as `read`, and LogFailed."""
-        begin = self._start(start, self._durable + 1)
-        refuse_event_loop("tail", "`async for record in log.atail()`")
-        return tail(Reader(self._directory, self), self, begin, timeout)
-
-    def atail(
-        self, start: int | None = None, *, timeout: float | None = None
-    ) -> AsyncIterator[Record]:
-        """`tail` for coroutines."""
-        begin = self._start(start, self._durable + 1)
-        return atail(Reader(self._directory, self), self, begin, timeout)
-
-    def _start(self, start: int | None, default: int) -> int:
-        self.position()
-        if start is None:
-            return default
-        return check_lsn(start)
+    # -- for readers -----------------------------------------------------------------------------
 
     def position(self) -> Position:
         """What may be read now. Raises LogClosed."""
@@ -435,7 +393,7 @@ class Log:
         with self._admin:
             self._check_writable()
             slot = Slot(self._directory, name)
-            slot.create(max(self.first_lsn, self._start(start, self.first_lsn)))
+            slot.create(max(self.first_lsn, 1 if start is None else check_lsn(start)))
             return slot
 
     def housekeep(self) -> None:
@@ -607,10 +565,3 @@ def stat_sealed(directory: Directory, segment: Segment) -> SegmentStat:
         read[0].last_time if read else 0,
         sealed=read is not None,
     )
-
-
-def check_lsn(lsn: int) -> int:
-    """The LSN, if it can be one. Raises InvalidOption."""
-    if not isinstance(lsn, int) or not 1 <= lsn <= MAX_LSN:
-        raise InvalidOption(f"an LSN is a number from 1, not {lsn!r:.80}")
-    return lsn

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Iterator
 from types import TracebackType
 from typing import Self
 
@@ -23,21 +22,21 @@ from walnut.log.control import (
     read_control,
     read_mark,
 )
-from walnut.log.disk import Directory, File, StrPath
+from walnut.log.disk import File, StrPath
 from walnut.log.errors import DiskError, LogClosed, LsnTruncated, NotALog, disk_errors
-from walnut.log.frame import Frame
-from walnut.log.log import check_lsn, stat_sealed
-from walnut.log.model import MAX_LSN, LogOptions, LogStat, Record, SegmentStat, SlotStat
+from walnut.log.log import stat_sealed
+from walnut.log.model import LogOptions, LogStat, SegmentStat, SlotStat
 from walnut.log.opening import check_is_log, check_path, find_directory
-from walnut.log.reader import LOOKS, Gone, Position, Reader, open_segment
+from walnut.log.readable import Readable, check_lsn
+from walnut.log.reader import LOOKS, Gone, Position, open_segment
 from walnut.log.recovery import begin_chain, follow_chain
 from walnut.log.segment import Index, Segment, sort_segments
 from walnut.log.slots import Slot, list_slots
-from walnut.log.tail import atail, poll_delays, tail
+from walnut.log.tail import poll_delays
 from walnut.log.truncate import live_segments
 
 
-class LogReader:
+class LogReader(Readable):
     """A log that is, or was, written elsewhere. `read`, `read_frames`, `tail`, `atail`, `slot`,
     `stat` and the LSNs are those of `walnut.Log`.
 
@@ -45,7 +44,7 @@ class LogReader:
 
     def __init__(self, path: StrPath, options: LogOptions | None = None) -> None:
         self.path = check_path(path)
-        self._directory = find_directory(self.path, options or LogOptions(), create=False)
+        super().__init__(find_directory(self.path, options or LogOptions(), create=False))
         names = self._directory.names()
         check_is_log(self.path, names, has_control=CONTROL in names)
         self._closed = False
@@ -80,11 +79,6 @@ class LogReader:
     def log_id(self) -> str:
         """See `Log.log_id`."""
         return self._control().log_id
-
-    @property
-    def directory(self) -> Directory:
-        """See `Log.directory`."""
-        return self._directory
 
     def position(self) -> Position:
         """What may be read now. Raises LogClosed."""
@@ -145,30 +139,7 @@ class LogReader:
         del segment
         return None
 
-    # -- reading --------------------------------------------------------------------------------
-
-    def read(self, start: int | None = None, stop: int | None = None) -> Iterator[Record]:
-        """See `Log.read`."""
-        return Reader(self._directory, self).read(self._start(start, self.first_lsn), stop)
-
-    def read_frames(self, start: int | None = None) -> Iterator[Frame]:
-        """See `Log.read_frames`."""
-        return Reader(self._directory, self).frames(self._start(start, self.first_lsn), MAX_LSN)
-
-    def tail(self, start: int | None = None, *, timeout: float | None = None) -> Iterator[Record]:
-        """See `Log.tail`."""
-        begin = self._start(start, self.next_lsn)
-        return tail(Reader(self._directory, self), self, begin, timeout)
-
-    def atail(
-        self, start: int | None = None, *, timeout: float | None = None
-    ) -> AsyncIterator[Record]:
-        """See `Log.atail`."""
-        begin = self._start(start, self.next_lsn)
-        return atail(Reader(self._directory, self), self, begin, timeout)
-
-    def _start(self, start: int | None, default: int) -> int:
-        return default if start is None else check_lsn(start)
+    # -- for readers -----------------------------------------------------------------------------
 
     def wait_for(self, lsn: int, timeout: float | None = None) -> bool:
         """See `Log.wait_for`; looks at the mark every 20 ms at the most."""
@@ -195,7 +166,7 @@ class LogReader:
     def slot(self, name: str, start: int | None = None) -> Slot:
         """See `Log.slot`."""
         slot = Slot(self._directory, name)
-        slot.create(max(self.first_lsn, self._start(start, self.first_lsn)))
+        slot.create(max(self.first_lsn, 1 if start is None else check_lsn(start)))
         return slot
 
     def existing_slot(self, name: str) -> Slot:
