@@ -143,18 +143,21 @@ class Verifier:
 
     def _durable(self, control: Control | None) -> int:
         """The highest LSN that the small files say was durable."""
-        if control is None:
-            return 0
-        clean = control.clean.next_lsn - 1 if control.clean else 0
+        clean = control.clean.next_lsn - 1 if control and control.clean else 0
+        fence = control.fence if control else 0  # without CONTROL the mark is all there is
         try:
             mark = read_mark(self._directory.open(DURABLE))
         except FileNotFoundError:
             return clean
-        return max(clean, mark.lsn if mark.epoch >= control.fence else 0)
+        return max(clean, mark.lsn if mark.epoch >= fence else 0)
 
     def _check_segment(self, segment: Segment, end: int | None, durable: int) -> None:
         """Check one segment; `end` is the first LSN of the next, None for the last one."""
-        report, name = self.report, segment.name
+        report, name, before = self.report, segment.name, self._expected
+        if before is not None and before.next_lsn != segment.first_lsn:
+            lost = (before.next_lsn, segment.first_lsn - 1)
+            self._damaged(name, 0, *lost, "the segment that leads to it is missing")
+            before = None
         try:
             view, header = open_segment(self._directory, segment, copy=end is None)
         except Gone:  # truncated meanwhile
@@ -166,12 +169,10 @@ class Verifier:
             return
         report.bytes += len(view)
         chain = begin_chain(header)
-        before, self._expected = self._expected, chain
-        if before is not None and before.next_lsn != header.first_lsn:
-            lost = (before.next_lsn, header.first_lsn - 1)
-            self._damaged(name, 0, *lost, "the segment that leads to it is missing")
-        elif before is not None and before.prev_crc != header.prev_crc:
-            self._damaged(name, 0, *(header.first_lsn,) * 2, "it does not follow the one before it")
+        self._expected = chain
+        if before is not None and before.prev_crc != header.prev_crc:
+            lsn = header.first_lsn
+            self._damaged(name, 0, lsn, lsn, "it does not follow the one before it")
         self._follow(segment, view, header.seed, chain, last=None if end is None else end - 1)
         if end is None:
             self._check_end(segment, view, header.seed, chain, durable, recycled=header.recycled)
