@@ -38,7 +38,7 @@ def main(
     markdown: str | None,
 ) -> None:
     """Measure Walnut beside its peers and the machine's limits. Targets are ratios."""
-    console = Console(width=max(120, Console().width))  # a table that wraps can not be read
+    console = Console(width=max(150, Console().width))  # a table that wraps can not be read
     setting = Setting(Path(folder), 1 if quick else rounds, 0.1 if quick else 1.0)
     setting.folder.mkdir(parents=True, exist_ok=True)
     console.print(machine(setting.folder))
@@ -61,7 +61,11 @@ def main(
 
 def cells(row: Row) -> list[str]:
     sign = "≥" if row.better == "more" else "≤"
-    verdict = "met" if row.met else "missed"
+    wanted = (
+        ("", "")
+        if row.target is None
+        else (f"{sign} {row.target:g}", "met" if row.met else "missed")
+    )
 
     def figure(value: float) -> str:
         return f"{value:,.0f}" if value >= 100 else f"{value:,.2f}"
@@ -72,8 +76,7 @@ def cells(row: Row) -> list[str]:
         row.peer,
         figure(row.theirs) + row.unit,
         f"{row.ratio:,.2f}",
-        f"{sign} {row.target:g}",
-        verdict,
+        *wanted,
     ]
 
 

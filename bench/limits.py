@@ -1,12 +1,13 @@
-"""What the machine itself can do: the bare disk, and memory."""
+"""What the machine itself can do: the bare disk, memory, and threads that wake each other."""
 
 from __future__ import annotations
 
 import mmap
 import os
+import threading
 from pathlib import Path
 
-from bench.measure import rate
+from bench.measure import in_threads, rate
 
 ZEROS = bytes(4 << 20)
 
@@ -45,3 +46,25 @@ def memory_copy(path: Path, size: int) -> float:
         speed = rate(size, work)
         view.release()
         return speed
+
+
+def thread_wakes(threads: int, each: int) -> float:
+    """Wakes a second when the last thread to arrive wakes all the others, and nothing else is
+    done: what the interpreter lets threads do that wait for each other, with no disk at all."""
+    lock = threading.Lock()
+    asleep: list[threading.Lock] = []
+
+    def work(_: int) -> None:
+        for _ in range(each):
+            mine = threading.Lock()
+            mine.acquire()
+            with lock:
+                asleep.append(mine)
+                everybody = asleep[:] if len(asleep) == threads else []
+                if everybody:
+                    asleep.clear()
+            for sleeper in everybody:
+                sleeper.release()
+            mine.acquire()
+
+    return rate(threads * each, lambda: in_threads(threads, work))

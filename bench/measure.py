@@ -13,14 +13,15 @@ import msgspec
 
 
 class Row(msgspec.Struct):
-    """One figure beside another. `better` is "more" or "less"; `target` bounds the ratio ours/theirs."""
+    """One figure beside another. `better` is "more" or "less"; `target` bounds the ratio
+    ours/theirs, and is None where the figure only informs."""
 
     what: str
     ours: float
     theirs: float
     peer: str
     unit: str
-    target: float
+    target: float | None = None
     better: str = "more"
 
     @property
@@ -29,6 +30,8 @@ class Row(msgspec.Struct):
 
     @property
     def met(self) -> bool:
+        if self.target is None:
+            return True
         return self.ratio >= self.target if self.better == "more" else self.ratio <= self.target
 
 

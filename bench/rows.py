@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
+import statistics
 import subprocess
 import sys
 import time
@@ -15,7 +16,7 @@ from typing import Any
 from crc32c import crc32c
 
 import walnut
-from bench.limits import bare_disk, memory_copy
+from bench.limits import bare_disk, memory_copy, thread_wakes
 from bench.measure import Row, Setting, in_threads, medians, rate
 from walnut.log.frame import HEADER_BYTES
 
@@ -60,16 +61,19 @@ def threads(setting: Setting, peers: Peers) -> list[Row]:
                 log.append(DATA)
 
         runs: dict[str, Callable[[], float]] = {
-            "ours": lambda: rate(64 * each, lambda: in_threads(64, work))
+            "ours": lambda: rate(64 * each, lambda: in_threads(64, work)),
+            "wakes": lambda: thread_wakes(64, each),
         }
         for peer in peers:
             runs[peer.name] = functools.partial(peer.many, 64, max(1, setting.count(30)))
         got = medians(runs, setting.rounds)
-    mine = got.pop("ours")
-    best = max(got, key=lambda name: got[name])
-    return [
-        Row("64 threads, durable append", mine, got[best], f"{best} (best of peers)", "/s", 8.0)
-    ]
+    mine, wakes = got.pop("ours"), got.pop("wakes")
+    what = "64 threads, durable append"
+    rows = [Row(what, mine, wakes, "64 threads waking each other, no disk", "/s")]
+    if got:
+        best = max(got, key=lambda name: got[name])
+        rows.append(Row(what, mine, got[best], f"{best} (best of peers)", "/s", 8.0))
+    return rows
 
 
 def coroutines(setting: Setting, peers: Peers) -> list[Row]:
@@ -120,9 +124,9 @@ def coroutines(setting: Setting, peers: Peers) -> list[Row]:
 
 
 def bulk(setting: Setting, peers: Peers) -> list[Row]:
-    """Groups of 1000 records, and 64 KiB records."""
-    groups, big = setting.count(200), setting.count(1000)
-    group, large = [DATA] * 1000, os.urandom(64 << 10)
+    """Groups of 1000 records."""
+    groups = setting.count(200)
+    group = [DATA] * 1000
     rocks = named(peers, "rocksdict")
     rows = []
     for policy in ("always", "os"):
@@ -149,42 +153,52 @@ def bulk(setting: Setting, peers: Peers) -> list[Row]:
                         3,
                     )
                 )
-    with walnut.Log(setting.fresh("large")) as log:
-        sixteen = [large] * 16
-        got = medians(
-            {
-                "ours": lambda: rate(big * 65536, lambda: [log.append(large) for _ in range(big)]),
-                "limit": lambda: 65536 * bare_disk(setting.folder / "limit", 65536, big),
-                "ours16": lambda: rate(
-                    big * 65536, lambda: [log.append_many(sixteen) for _ in range(big // 16)]
-                ),
-                "limit16": lambda: (
-                    65536 * 16 * bare_disk(setting.folder / "limit", 65536 * 16, big // 16)
-                ),
-            },
-            setting.rounds,
-        )
-    rows.append(
-        Row(
-            "64 KiB records, synced each",
-            got["ours"] / 2**20,
-            got["limit"] / 2**20,
-            "bare pwrite+fdatasync",
-            " MiB/s",
-            0.8,
-        )
-    )
-    rows.append(
-        Row(
-            "64 KiB records, synced per 16",
-            got["ours16"] / 2**20,
-            got["limit16"] / 2**20,
-            "bare pwrite+fdatasync",
-            " MiB/s",
-            0.8,
-        )
-    )
     return rows
+
+
+def large(setting: Setting, _: Peers) -> list[Row]:
+    """64 KiB records: into new segments, which are zeroed while their predecessors are written, and
+    into recycled ones, which is what a log does that forgets as it goes."""
+    count = setting.count(1600)
+    data = os.urandom(64 << 10)
+    runs: dict[str, Callable[[], float]] = {}
+    keep = walnut.Retention(bytes=128 << 20)
+    with (
+        walnut.Log(setting.fresh("new")) as new,
+        walnut.Log(setting.fresh("recycled"), walnut.LogOptions(retention=keep)) as recycled,
+    ):
+        for group in (1, 16):
+            records, size = [data] * group, group << 16
+            for name, log in (("new", new), ("recycled", recycled)):
+
+                def ours(log: walnut.Log = log, records: list[bytes] = records) -> float:
+                    groups = count // len(records)
+                    each = len(records) << 16
+                    return each * rate(
+                        groups, lambda: [log.append_many(records) for _ in range(groups)]
+                    )
+
+                runs[f"{name} {group}"] = ours
+            runs[f"limit {group}"] = functools.partial(
+                lambda size, groups: size * bare_disk(setting.folder / "limit", size, groups),
+                size,
+                count // group,
+            )
+        for _ in range(6):  # until there are segments to recycle
+            runs["recycled 16"]()
+        got = medians(runs, setting.rounds)
+    return [
+        Row(
+            f"64 KiB records, synced {how}, {name} segments",
+            got[f"{name} {group}"] / 2**20,
+            got[f"limit {group}"] / 2**20,
+            "bare pwrite+fdatasync",
+            " MiB/s",
+            0.8,
+        )
+        for group, how in ((1, "each"), (16, "per 16"))
+        for name in ("new", "recycled")
+    ]
 
 
 def replay(setting: Setting, peers: Peers) -> list[Row]:
@@ -335,6 +349,20 @@ def memory(setting: Setting, _: Peers) -> list[Row]:
     ]
 
 
+def submit_cost(log: walnut.Log, company: int, times: int) -> float:
+    """Microseconds that `submit` takes for each of `company` records, with no flush meanwhile."""
+    costs = []
+    for _ in range(times):
+        waiting: list[walnut.Ticket] = []
+
+        async def turn(waiting: list[walnut.Ticket] = waiting) -> float:
+            return rate(company, lambda: waiting.extend(log.submit(DATA) for _ in range(company)))
+
+        costs.append(1e6 / asyncio.run(turn()))
+        waiting[-1].wait()
+    return statistics.median(costs)
+
+
 def stages(setting: Setting, _: Peers) -> list[Row]:
     """Where the time of one record goes, in a flush of one and in flushes of 256."""
     from walnut.log import frame
@@ -361,14 +389,9 @@ def stages(setting: Setting, _: Peers) -> list[Row]:
             / rate(count * company, lambda: [crc32c(payload) for _ in range(count)]),
         }
         with walnut.Log(setting.fresh("stages")) as log:
-            waiting: list[walnut.Ticket] = []
-            costs["submit"] = 1e6 / rate(
-                company, lambda: waiting.extend(log.submit(DATA) for _ in range(company))
-            )
-            waiting[-1].wait()
-            log.sync()
-            before = (log.metrics.write.total, log.metrics.sync.total, log.metrics.flush.total)
             many = max(20, count // 20)
+            costs["submit"] = submit_cost(log, company, many)
+            before = (log.metrics.write.total, log.metrics.sync.total, log.metrics.flush.total)
             whole = 1e6 / rate(
                 many * company, lambda: [log.append_many(records) for _ in range(many)]
             )
@@ -382,7 +405,7 @@ def stages(setting: Setting, _: Peers) -> list[Row]:
                 "queue, lead and wake": whole - flush,
             }
         rows += [
-            Row(f"a record among {company}: {name}", cost, whole, "the whole", " µs", 1, "less")
+            Row(f"a record among {company}: {name}", cost, whole, "the whole", " µs")
             for name, cost in costs.items()
         ]
     return rows
@@ -393,6 +416,7 @@ ROWS: dict[str, Callable[[Setting, Peers], list[Row]]] = {
     "threads": threads,
     "coroutines": coroutines,
     "bulk": bulk,
+    "large": large,
     "replay": replay,
     "open": opening,
     "memory": memory,

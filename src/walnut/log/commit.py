@@ -299,14 +299,14 @@ class GroupCommit:
             refuse_event_loop("waiting for a ticket", "`await ticket`")
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
-            baton = _baton()
+            baton = None
             with self._lock:
                 if batch.done:
                     return
-                lead = self._claim()
-                if not lead:
+                if not self._claim():
+                    baton = _baton()
                     batch.batons.append(baton)
-            if lead:
+            if baton is None:
                 self._flush_and_pass_on()
                 continue
             left = -1 if deadline is None else max(0.0, deadline - time.monotonic())
