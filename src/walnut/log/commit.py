@@ -25,7 +25,15 @@ from typing import Final
 
 import msgspec
 
-from walnut.log.errors import BufferFull, LogClosed, LogError, LogFailed, LogFull, WaitTimeout
+from walnut.log.errors import (
+    BufferFull,
+    EndMoved,
+    LogClosed,
+    LogError,
+    LogFailed,
+    LogFull,
+    WaitTimeout,
+)
 from walnut.log.metrics import Metrics
 from walnut.log.model import LogOptions, Producer
 from walnut.log.producers import Note, Producers
@@ -124,6 +132,9 @@ class GroupCommit:
         write: writes a batch and makes it as durable as the policy wants; raises LogFull with
             nothing written, anything else for a failure that ends this log.
         flusher: called to have `lead` run soon in another thread; None where there is none.
+        refused: called when all queued records from an LSN on are turned away for lack of room,
+            before those who wait for them are told and before their LSNs are given anew; it is
+            called under the lock and must not call back.
         stopped: called when nothing more will be accepted, for those who wait elsewhere.
     """
 
@@ -136,6 +147,7 @@ class GroupCommit:
         write: Callable[[Batch], None],
         flusher: Callable[[], None] | None,
         metrics: Metrics,
+        refused: Callable[[int], None],
         stopped: Callable[[], None],
     ) -> None:
         self.next_lsn = next_lsn
@@ -145,6 +157,7 @@ class GroupCommit:
         self._write = write
         self._flusher = flusher
         self._metrics = metrics
+        self._refused = refused
         self._stopped = stopped
         self._lock = threading.Lock()
         self._queue: deque[Batch] = deque([Batch(self, next_lsn)])
@@ -159,13 +172,14 @@ class GroupCommit:
 
     # -- submitting -----------------------------------------------------------------------------
 
-    def submit(self, data: bytes, *, schedule: bool = True) -> Ticket:
+    def submit(self, data: bytes, *, at: int | None = None, schedule: bool = True) -> Ticket:
         """Queue one record. The hot path: `python -m bench --only stages` has its cost.
 
-        `schedule=False`: the caller is about to wait, and will lead if nobody does."""
+        `at`: only if this is its LSN. `schedule=False`: the caller is about to wait, and will lead
+        if nobody does. Raises EndMoved."""
         with self._lock:
             room = self._room - len(data) - RECORD_COST
-            if room >= 0:
+            if room >= 0 and (at is None or at == self.next_lsn):
                 self._room = room
                 batch = self._queue[-1]
                 batch.records.append(data)
@@ -178,24 +192,34 @@ class GroupCommit:
             else:
                 ticket = None
         if ticket is None:
-            return self.submit_group([data], None, schedule=schedule)
+            return self.submit_group([data], None, at=at, schedule=schedule)
         self._schedule(ticket.batch)
         return ticket
 
     def submit_group(
-        self, records: Sequence[bytes], producer: Producer | None, *, schedule: bool = True
+        self,
+        records: Sequence[bytes],
+        producer: Producer | None,
+        *,
+        at: int | None = None,
+        schedule: bool = True,
     ) -> Ticket:
         """Queue records that share a frame whatever happens; the ticket has the first one's LSN.
 
-        Blocks for room in the buffer, except on an event loop. `schedule`: as for `submit`."""
-        while (ticket := self._admit(records, producer, schedule=schedule)) is None:
+        Blocks for room in the buffer, except on an event loop. `at`, `schedule`: as for `submit`."""
+        while (ticket := self._admit(records, producer, at=at, schedule=schedule)) is None:
             self._make_room()
         if schedule:
             self._schedule(ticket.batch)
         return ticket
 
     def _admit(
-        self, records: Sequence[bytes], producer: Producer | None, *, schedule: bool
+        self,
+        records: Sequence[bytes],
+        producer: Producer | None,
+        *,
+        at: int | None,
+        schedule: bool,
     ) -> Ticket | None:
         """Queue records, or None if they have to wait for room."""
         cost = sum(map(len, records)) + RECORD_COST * len(records)
@@ -206,6 +230,11 @@ class GroupCommit:
             if producer is not None and (lsn := self.producers.find(producer)) is not None:
                 self._metrics.duplicates += 1
                 return Ticket(lsn, self._batch_of(lsn))
+            if at is not None and at != self.next_lsn:
+                raise EndMoved(
+                    f"the record was for LSN {at} and the next one is {self.next_lsn}: others were "
+                    "appended or refused meanwhile; look again and try again"
+                )
             self._settle()
             pressed = 0
             if self._buffered and self._buffered + cost > bound:
@@ -471,6 +500,8 @@ class GroupCommit:
         with self._lock:
             self._settle()
             dropped = [batch, *self._queue]
+            # First: who reads `next_lsn` after this knows that what had these LSNs is gone.
+            self._refused(batch.first_lsn)
             self.next_lsn = batch.first_lsn
             self.producers.forget_from(batch.first_lsn)
             self._queue = deque([Batch(self, self.next_lsn)])

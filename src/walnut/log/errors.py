@@ -108,6 +108,11 @@ class LsnUnknown(LogError, LookupError):
     """The asked-for LSN lies past the end of the log."""
 
 
+class EndMoved(LogError):
+    """A record was to be appended at a certain LSN only, and that is not the next one (any more).
+    Nothing was appended; look at what came since and try again."""
+
+
 class StaleSequence(LogError):
     """A producer sent a sequence number older than those remembered, so it can't be told whether
     it was appended before."""

@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Iterable
 from types import TracebackType
-from typing import Self, cast
+from typing import Protocol, Self, cast
 
 import msgspec
 
@@ -27,6 +27,7 @@ from walnut.log.control import CleanEnd, Control, write_control
 from walnut.log.disk import Directory, StrPath, on_fork
 from walnut.log.errors import (
     NO_SPACE,
+    InvalidOption,
     InvalidRecord,
     LogClosed,
     LogError,
@@ -55,6 +56,18 @@ from walnut.log.slots import Slot, list_slots
 from walnut.log.tail import Arrivals
 from walnut.log.truncate import droppable, finish_cut, prepare_cut
 from walnut.log.writer import Writer
+
+
+class Follower(Protocol):
+    """Whoever folds the log as it grows. Called by the thread that flushes, one call at a time."""
+
+    def durable(self, lsn: int) -> None:
+        """Every record up to `lsn` is durable."""
+
+    def refused(self, lsn: int) -> None:
+        """The records from `lsn` on, none of them durable, are refused: the disk is full. Called
+        under a lock of the log's, so it must not call the log."""
+
 
 HOUSEKEEPING_SECONDS = 5.0
 """How often retention is looked at when nothing else calls for it."""
@@ -86,6 +99,7 @@ class Log(Readable):
         self._closed = False
         self._writer = self._make_writer(opened)
         self._durable = self._writer.durable_lsn
+        self._follower: Follower | None = None
         background = self.options.background
         self._flusher = Flusher(self._lead) if background else None
         self._commit = GroupCommit(
@@ -95,6 +109,7 @@ class Log(Readable):
             write=self._write,
             flusher=self._flusher,
             metrics=self.metrics,
+            refused=self._tell_refused,
             stopped=self._arrivals.announce,
         )
         seconds = (
@@ -134,6 +149,11 @@ class Log(Readable):
         return self._durable
 
     @property
+    def failure(self) -> LogError | None:
+        """Why nothing is accepted any more: LogFailed, LogClosed; None as long as it is."""
+        return self._commit.failure
+
+    @property
     def epoch(self) -> int:
         """Raised by every open for writing and by `truncate_after`."""
         return self._control.epoch
@@ -169,19 +189,30 @@ class Log(Readable):
         ticket = self._commit.submit_group(self._accept_group(records), producer, schedule=False)
         return ticket.wait()
 
-    def submit(self, data: Bytes, *, producer: Producer | None = None) -> Ticket:
+    def submit(
+        self,
+        data: Bytes,
+        *,
+        producer: Producer | None = None,
+        at: int | None = None,
+        defer: bool = False,
+    ) -> Ticket:
         """Queue one record and return at once. `await` the ticket, or `wait` for it, or don't.
+
+        With `at`, it is queued only if that is the LSN it gets: for those who decide from what the
+        log held before it. With `defer`, its flush is left to the thread that waits for the ticket,
+        which had better do so at once.
 
         When the buffer is full a thread blocks until there is room. An event loop does not: there
         a coroutine that awaits its ticket is held back by that, and one that goes on submitting
         without awaiting is refused with BufferFull.
 
-        Raises as `append`, and BufferFull."""
+        Raises as `append`, BufferFull, and EndMoved."""
         if type(data) is not bytes or len(data) > self.options.record_bytes:
             data = self._accept(data)
         if producer is None:
-            return self._commit.submit(data)
-        return self._commit.submit_group([data], producer)
+            return self._commit.submit(data, at=at, schedule=not defer)
+        return self._commit.submit_group([data], producer, at=at, schedule=not defer)
 
     def submit_many(self, records: Iterable[Bytes], *, producer: Producer | None = None) -> Ticket:
         """Queue a group that is there whole or not at all; the ticket has the first LSN.
@@ -252,7 +283,7 @@ class Log(Readable):
             writer.sync()
             synced = time.perf_counter()
         if writer.durable_lsn > self._durable:  # a roll syncs under every policy
-            self._durable = writer.durable_lsn
+            self._advance(writer.durable_lsn)
             self._arrivals.announce()
         metrics, count = self.metrics, len(batch.records)
         metrics.records += count
@@ -263,11 +294,26 @@ class Log(Readable):
             )
         )
 
+    def _advance(self, lsn: int) -> None:
+        if self._follower is not None:
+            self._follower.durable(lsn)
+        self._durable = lsn
+
+    def _tell_refused(self, lsn: int) -> None:
+        if self._follower is not None:
+            self._follower.refused(lsn)
+
+    def follow(self, follower: Follower) -> None:
+        """Have `follower` told of every record that becomes durable or is refused, in order, before
+        anyone who waits for it. One follower; what it raises stops the log as a failed sync does."""
+        with self._commit.exclusive():
+            self._follower = follower
+
     def _sync_written(self) -> None:
         """Sync what was written, as the leader. Raises LogFailed, LogClosed."""
         if self._commit.failure is None and self._writer.written_lsn > self._durable:
             try:
-                self._durable = self._writer.sync()
+                self._advance(self._writer.sync())
             except BaseException as error:
                 self._commit.fail(error)
                 if not isinstance(error, Exception):
@@ -352,6 +398,11 @@ class Log(Readable):
             check_lsn(lsn)
         with self._admin, self._commit.exclusive():
             self._check_writable()
+            if self._follower is not None:
+                raise InvalidOption(
+                    "this log is folded into tables, which can't be taken back: restore them to "
+                    f"LSN {lsn} from a backup instead of cutting the log after it"
+                )
             self._commit.flush_all()
             self._sync_written()
             if not self.first_lsn - 1 <= lsn <= self._durable:

@@ -1,0 +1,97 @@
+"""What the store knows of its tables: names, numbers, schemas, indexes. Itself a table.
+
+    full key:  table or index, 4 bytes | key                        (`keys`)
+    index:     entry | key of the row ──▶ key of the row            unique: entry ──▶ key of the row
+
+What must stay true: a number, once given to a table or an index, never means another one, so that old
+records can always be applied.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from types import CodeType
+from typing import Final
+
+import msgspec
+
+from walnut.store.tables import ID_BYTES, PRIVATE
+
+FIRST_ID: Final = 64
+"""Smaller numbers are the store's own tables."""
+
+CATALOG_ID: Final = 1
+SEQUENCES_ID: Final = 2
+DONE_ID: Final = 3
+DONE_BY_TIME_ID: Final = 4
+SUBJECTS_ID: Final = 5
+
+
+class IndexInfo(msgspec.Struct, frozen=True):
+    """An index: its number, what its function was made of, whether it is unique."""
+
+    id: int
+    definition: str
+    unique: bool
+
+
+class TableInfo(msgspec.Struct, frozen=True):
+    """A table: its number, the digest of each schema it has had, its indexes, whether its rows are
+    about subjects, and whether it keeps before-images."""
+
+    name: str
+    id: int
+    schemas: dict[int, str]
+    indexes: dict[str, IndexInfo] = {}
+    subjects: bool = False
+    before: bool = False
+
+
+class SequenceRow(msgspec.Struct, frozen=True):
+    """A sequence or counter, and where it stands."""
+
+    name: str
+    value: int
+
+
+class Done(msgspec.Struct, frozen=True):
+    """What a function that ran under an idempotency key returned."""
+
+    principal: str
+    key: str
+    function: str
+    time: int
+    result: bytes
+
+
+class SubjectRow(msgspec.Struct, frozen=True):
+    """Which number, and so which key, a subject has."""
+
+    subject: str
+    number: int
+
+
+def prefix_of(number: int, *, private: bool = False) -> bytes:
+    """What the full keys of a table or an index begin with."""
+    head = number.to_bytes(ID_BYTES, "big")
+    return bytes((head[0] | PRIVATE,)) + head[1:] if private else head
+
+
+def definition_of(function: Callable[..., object], version: int) -> str:
+    """16 hex digits that change with a function's code (not with what it refers to; for that there
+    is the version)."""
+    digest = hashlib.blake2b(digest_size=8)
+    _digest_code(function.__code__, digest.update)
+    digest.update(str(version).encode())
+    return digest.hexdigest()
+
+
+def _digest_code(code: CodeType, update: Callable[[bytes], None]) -> None:
+    update(code.co_code)
+    update(repr(code.co_names).encode())
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            _digest_code(constant, update)
+        elif constant is not code.co_name:
+            update(repr(constant).encode())

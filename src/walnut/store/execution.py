@@ -1,0 +1,287 @@
+"""Running transactions: one after another, answered when they are durable.
+
+    function ─▶ write set ─▶ overlay ─▶ log ─────────▶ durable ─▶ tables ─▶ answered
+       next function sees the overlay ─▶ ...             (the log's leader does this)
+
+What must stay true: functions run one at a time, each on the state that all before it left; a record
+gets the LSN that was next when its function began, so nothing came in between, and if something did
+(others write to the same log, or the disk was full and what the function saw is gone) the function's
+result is thrown away; nobody outside, the caller included, learns anything that is not durable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final, ParamSpec, TypeVar
+
+from walnut.log import Log, Ticket
+from walnut.log.commit import refuse_event_loop
+from walnut.log.errors import EndMoved
+from walnut.store.errors import AwaitInTransaction, NestedTransaction, StoreClosed
+from walnut.store.keyring import Keyring
+from walnut.store.model import Metrics, Slow, StoreOptions
+from walnut.store.overlay import Overlay
+from walnut.store.record import (
+    VERSION,
+    Commit,
+    Hidden,
+    Meta,
+    hidden_bound,
+    pack,
+    pack_writes,
+)
+from walnut.store.remember import Memory, name_of
+from walnut.store.schema import seal
+from walnut.store.tables import Effect, Tables
+from walnut.store.transaction import Transaction
+
+P = ParamSpec("P")
+T = TypeVar("T")
+TRIES: Final = 20
+
+
+Outcome = tuple[Any, Exception | None, Ticket | None]
+"""What running a function gave: its result, its error, and the ticket that says when it may be told."""
+
+
+class Execution:
+    """Runs transactions on a log and its tables. Follows the log, to apply what became durable."""
+
+    def __init__(
+        self,
+        log: Log,
+        tables: Tables,
+        keyring: Keyring,
+        options: StoreOptions,
+        memory: Memory,
+        metrics: Metrics,
+    ) -> None:
+        self.overlay = Overlay()
+        self._log = log
+        self._tables = tables
+        self._keyring = keyring
+        self._options = options
+        self._memory = memory
+        self._metrics = metrics
+        self._clock = options.log.clock
+        self._order = threading.Lock()
+        self._owner = 0
+        self._last: Ticket | None = None
+        self._time = 0
+        self.closed = False
+        log.follow(self)
+
+    # -- following the log ----------------------------------------------------------------------
+
+    def durable(self, lsn: int) -> None:
+        """See `log.Follower`."""
+        effects = self.overlay.durable(lsn)
+        if effects:
+            started = time.perf_counter()
+            self._tables.apply(effects, lsn)
+            self.overlay.applied()
+            metrics = self._metrics
+            metrics.applies += 1
+            metrics.applied += len(effects)
+            metrics.apply.observe(1e6 * (time.perf_counter() - started))
+
+    def refused(self, lsn: int) -> None:
+        """See `log.Follower`."""
+        self._metrics.refused += len(self.overlay.refused(lsn))
+
+    # -- running --------------------------------------------------------------------------------
+
+    async def run(
+        self, function: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any], meta: Meta
+    ) -> T:
+        """Run `function(tx, *args, **kwargs)` and return its result once it is durable."""
+        for _ in range(TRIES):
+            if not self._order.acquire(blocking=False):
+                self._check_nesting()
+                return await asyncio.to_thread(self.call, function, args, kwargs, meta)
+            self._owner = threading.get_ident()
+            try:
+                result, error, ticket = self._execute(function, args, kwargs, meta, defer=False)
+            except EndMoved:
+                self._metrics.reruns += 1
+                continue
+            finally:
+                self._release()
+            if ticket is not None:
+                await ticket
+            if error is not None:
+                raise error
+            return result  # type: ignore[no-any-return]
+        raise self._moving(function)
+
+    def call(
+        self, function: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any], meta: Meta
+    ) -> T:
+        """`run` for threads."""
+        refuse_event_loop("Store.call", "`await store.run(...)`")
+        for _ in range(TRIES):
+            self._acquire()
+            try:
+                result, error, ticket = self._execute(function, args, kwargs, meta, defer=True)
+            except EndMoved:
+                self._metrics.reruns += 1
+                continue
+            finally:
+                self._release()
+            if ticket is not None:
+                ticket.wait()
+            if error is not None:
+                raise error
+            return result  # type: ignore[no-any-return]
+        raise self._moving(function)
+
+    @contextmanager
+    def transaction(self, meta: Meta) -> Iterator[Transaction]:
+        """A transaction as a block: committed and durable when it ends, nothing if it raises."""
+        refuse_event_loop("Store.transaction", "`await store.run(function)`")
+        error: Exception | None = None
+        self._acquire()
+        try:
+            tx = self._begin(meta)
+            started = time.perf_counter()
+            try:
+                yield tx
+                ticket = self._commit(tx, defer=True)
+            except Exception as raised:
+                self._metrics.raised += 1
+                error, ticket = raised, self._basis()
+            finally:
+                tx.finished = True
+                self._observe("a transaction block", tx, started)
+        finally:
+            self._release()
+        if ticket is not None:
+            ticket.wait()
+        if error is not None:
+            raise error
+
+    def _execute(
+        self,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        meta: Meta,
+        *,
+        defer: bool,
+    ) -> Outcome:
+        tx = self._begin(meta)
+        started = time.perf_counter()
+        try:
+            if meta.key and (done := self._memory.recall(tx, function)) is not None:
+                self._metrics.repeats += 1
+                return done.result, None, self._basis()
+            result = _not_awaitable(function, function(tx, *args, **kwargs))
+            if meta.key:
+                self._memory.keep(tx, function, result)
+            return result, None, self._commit(tx, defer=defer)
+        except EndMoved:
+            raise
+        except Exception as error:
+            self._metrics.raised += 1
+            return None, error, self._basis()
+        finally:
+            tx.finished = True
+            self._observe(function, tx, started)
+
+    def _begin(self, meta: Meta) -> Transaction:
+        if self.closed:
+            raise StoreClosed("the store was closed: open it again to go on")
+        self._time = max(self._clock(), self._time)
+        return Transaction(
+            self._tables, self.overlay, self._keyring, self._log.next_lsn, self._time, meta
+        )
+
+    def _commit(self, tx: Transaction, *, defer: bool) -> Ticket | None:
+        if not (tx.writes or tx.hidden or tx.ranges or tx.erased):
+            self._metrics.reads += 1
+            return self._basis()
+        lsn, keyring = tx.lsn, self._keyring
+        for key, number in tx.sealed.items():
+            plain = tx.writes[key]
+            if plain is not None:
+                tx.writes[key] = seal(key, plain, number, lsn, keyring)
+        hidden = [
+            Hidden(number, keyring.seal(number, pack_writes(writes), hidden_bound(lsn)))
+            for number, writes in tx.hidden.items()
+        ]
+        record = pack(
+            Commit(
+                VERSION,
+                tx.time,
+                tx.writes,
+                tx.meta,
+                tx.seed,
+                tx.before,
+                hidden,
+                tx.ranges,
+                tx.erased,
+            )
+        )
+        self.overlay.add(Effect(lsn, tx.writes, tx.private, tx.ranges, tx.erased))
+        try:
+            ticket = self._last = self._log.submit(record, at=lsn, defer=defer)
+        except BaseException:
+            self.overlay.refused(lsn)
+            raise
+        self._metrics.transactions += 1
+        return ticket
+
+    def _basis(self) -> Ticket | None:
+        """When this is durable, everything is that a transaction could have seen."""
+        last = self._last
+        return last if last is not None and not last.done else None
+
+    def _acquire(self) -> None:
+        self._check_nesting()
+        self._order.acquire()
+        self._owner = threading.get_ident()
+
+    def _release(self) -> None:
+        self._owner = 0
+        self._order.release()
+
+    def _check_nesting(self) -> None:
+        if self._owner == threading.get_ident():
+            raise NestedTransaction(
+                "a transaction was begun inside another one of this thread: hand the outer one on "
+                "to whatever needs it"
+            )
+
+    def _observe(
+        self,
+        function: Callable[..., Any] | str,
+        tx: Transaction,
+        started: float,
+    ) -> None:
+        seconds = time.perf_counter() - started
+        self._metrics.observe_function(seconds)
+        if seconds > self._options.slow_seconds:
+            self._metrics.note_slow(Slow(name_of(function), seconds, tx.lsn))
+
+    @staticmethod
+    def _moving(function: Callable[..., Any]) -> EndMoved:
+        return EndMoved(
+            f"{name_of(function)} was run {TRIES} times and each time others appended to the log before "
+            "it could commit: let them pass through the store, or try again"
+        )
+
+
+def _not_awaitable(function: Callable[..., Any], result: Any) -> Any:
+    if not hasattr(result, "__await__"):
+        return result
+    if inspect.iscoroutine(result):
+        result.close()
+    raise AwaitInTransaction(
+        f"{name_of(function)} is a coroutine function: a transaction runs alone, so give a plain one, "
+        "and await before or after it"
+    )

@@ -1,0 +1,190 @@
+"""RocksDB as the engine of tables, by `rocksdict`.
+
+Its own write-ahead log is off, as ours is the only one, and everything is in one column family: a
+memtable is flushed whole, and memtables one after another, so what the disk holds is always the state
+after some batch, together with that batch's applied LSN.
+
+What must stay true: nothing of RocksDB is seen outside this file, its errors neither.
+"""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+import rocksdict
+from rocksdict import AccessType, Rdict, WriteBatch, WriteOptions
+
+from walnut.log.disk import Disk, sync_path
+from walnut.store.engine import APPLIED_KEY, Batch, View
+from walnut.store.errors import TablesFailed, TablesLost
+
+MIB = 1 << 20
+
+
+class RocksOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How much memory RocksDB may take.
+
+    Attributes:
+        memtable_bytes: written and not yet flushed; up to three times this while it flushes.
+        cache_bytes: of blocks read from disk, indexes and filters included.
+        open_files: files kept open.
+    """
+
+    memtable_bytes: int = 64 * MIB
+    cache_bytes: int = 64 * MIB
+    open_files: int = 512
+
+    def __call__(self, disk: Disk, path: str, *, read_only: bool) -> RocksEngine:
+        """Open, or make, the engine at `path`. Raises TablesLost."""
+        del disk  # RocksDB has its own way to the operating system
+        return RocksEngine(path, self, read_only=read_only)
+
+
+@contextmanager
+def _named(doing: str, path: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # rocksdict has no other
+        raise TablesFailed(
+            f"{doing} the tables in {path} failed ({error}): look at the disk; close the store and "
+            "open it again to recover"
+        ) from error
+
+
+class RocksEngine:
+    """An `Engine`."""
+
+    def __init__(self, path: str, options: RocksOptions, *, read_only: bool) -> None:
+        self._path = path
+        access = AccessType.read_only() if read_only else AccessType.read_write()
+        try:
+            self._db = Rdict(path, options=_settings(options), access_type=access)
+        except Exception as error:  # rocksdict has no other
+            raise TablesLost(
+                f"RocksDB can't open {path} ({error}). If another process has it, open the store read-"
+                "only; if it is damaged, `walnut store rebuild` makes the tables anew from the log"
+            ) from error
+        self.get = self._db.get  # called once or more in every transaction: no call in between
+        self._unlogged = WriteOptions()
+        self._unlogged.disable_wal = True
+
+    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """See `View.get_many`."""
+        return list(self._db.get(list(keys)))
+
+    def walk(
+        self, start: bytes, stop: bytes, *, reverse: bool = False
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """See `View.walk`."""
+        return _walk(self._db, start, stop, reverse=reverse)
+
+    def write(self, batch: Batch, applied: int) -> None:
+        """See `Engine.write`."""
+        changes = WriteBatch(raw_mode=True)
+        for begin, end in batch.ranges:
+            changes.delete_range(begin, end)
+        for key, value in batch.writes.items():
+            if value is None:
+                changes.delete(key)
+            else:
+                changes.put(key, value)
+        changes.put(APPLIED_KEY, applied.to_bytes(8, "big"))
+        with _named("writing", self._path):
+            self._db.write(changes, self._unlogged)
+
+    def flush(self) -> None:
+        """See `Engine.flush`."""
+        with _named("flushing", self._path):
+            self._db.flush()
+
+    def snapshot(self) -> View:
+        """See `Engine.snapshot`."""
+        return RocksView(self._db.snapshot())
+
+    def compact(self, start: bytes, stop: bytes) -> None:
+        """See `Engine.compact`."""
+        with _named("compacting", self._path):
+            self._db.flush()
+            self._db.compact_range(start, stop)
+
+    def copy_to(self, path: str) -> None:
+        """See `Engine.copy_to`."""
+        with _named("copying", self._path):
+            rocksdict.Checkpoint(self._db).create_checkpoint(path)
+
+    def memory_bytes(self) -> int:
+        """See `Engine.memory_bytes`."""
+        names = ("rocksdb.cur-size-all-mem-tables", "rocksdb.block-cache-usage")
+        return sum(self._db.property_int_value(name) or 0 for name in names)
+
+    def close(self) -> None:
+        """See `Engine.close`."""
+        self._db.close()
+
+
+class RocksView:
+    """A `View` of a moment."""
+
+    def __init__(self, snapshot: rocksdict.Snapshot) -> None:
+        self._snapshot = snapshot
+
+    def get(self, key: bytes) -> bytes | None:
+        """See `View.get`."""
+        found = self._snapshot.iter()
+        found.seek(key)
+        if found.valid() and found.key() == key:
+            value: bytes = found.value()
+            return value
+        return None
+
+    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """See `View.get_many`."""
+        return [self.get(key) for key in keys]
+
+    def walk(
+        self, start: bytes, stop: bytes, *, reverse: bool = False
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """See `View.walk`."""
+        return _walk(self._snapshot, start, stop, reverse=reverse)
+
+
+def _walk(
+    source: Rdict | rocksdict.Snapshot, start: bytes, stop: bytes, *, reverse: bool
+) -> Iterator[tuple[bytes, bytes]]:
+    # Without the bounds of `ReadOptions`: in rocksdict 0.3 the lower one is taken for the upper one,
+    # and neither outlives the options object.
+    items = iter(source.items(backwards=reverse, from_key=stop if reverse else start))
+    if reverse:
+        below = itertools.dropwhile(lambda item: item[0] >= stop, items)
+        return itertools.takewhile(lambda item: item[0] >= start, below)
+    return itertools.takewhile(lambda item: item[0] < stop, items)
+
+
+def _settings(options: RocksOptions) -> rocksdict.Options:
+    settings = rocksdict.Options(raw_mode=True)
+    settings.create_if_missing(True)
+    settings.set_write_buffer_size(options.memtable_bytes)
+    settings.set_max_write_buffer_number(3)
+    settings.set_max_background_jobs(2)
+    settings.set_max_open_files(options.open_files)
+    settings.set_keep_log_file_num(2)
+    settings.set_max_log_file_size(MIB)
+    settings.set_compression_type(rocksdict.DBCompressionType.lz4())
+    blocks = rocksdict.BlockBasedOptions()
+    blocks.set_block_cache(rocksdict.Cache(options.cache_bytes))
+    blocks.set_bloom_filter(10, block_based=False)
+    blocks.set_cache_index_and_filter_blocks(True)
+    settings.set_block_based_table_factory(blocks)
+    return settings
+
+
+def remove_tables(path: str) -> None:
+    """Delete an engine's directory."""
+    shutil.rmtree(path, ignore_errors=True)
+    if Path(path).parent.exists():
+        sync_path(str(Path(path).parent))

@@ -1,0 +1,322 @@
+"""`Store`: tables folded from a log, put together.
+
+    Store ── Execution ── Overlay ── Log                transactions
+      ├──── Table, Index ── Codec, keys                 rows
+      ├──── Tables ── two engines, Keyring              what was applied
+      └──── redo, checkpoint, changes, backup           around them
+
+What must stay true: the log is the only durability. Everything under `tables/` can be deleted and made
+again from the log, or from a backup and the log after it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import msgspec
+
+from walnut.log import Log, Retention
+from walnut.log.background import Housekeeper
+from walnut.log.commit import refuse_event_loop
+from walnut.log.disk import StrPath
+from walnut.log.errors import LogError
+from walnut.log.opening import check_path
+from walnut.store.caller import Caller
+from walnut.store.declare import Declarations
+from walnut.store.errors import NotReached, StoreClosed, StoreError
+from walnut.store.execution import Execution
+from walnut.store.fingerprint import fingerprint
+from walnut.store.keyring import Keyring, open_keyring
+from walnut.store.keys import Key
+from walnut.store.model import Metrics, Redo, StoreOptions, StoreStat, TableStat
+from walnut.store.record import NOBODY, Meta
+from walnut.store.redo import redo
+from walnut.store.remember import Memory
+from walnut.store.schema import Codec, Upgrade
+from walnut.store.sequence import Counter, NumberSequence
+from walnut.store.snapshot import Snapshot
+from walnut.store.table import Table
+from walnut.store.tables import Tables
+
+Row = TypeVar("Row", bound=msgspec.Struct)
+
+SLOT = "tables"
+"""The log's slot that keeps what the tables have not flushed."""
+
+
+class Store(Caller):
+    """Typed tables whose only durability is a log. Use it from any thread and any event loop; one
+    process may have it open for writing at a time.
+
+    Opening creates the directory, or recovers what is in it; `redo` tells what that took. A store is
+    itself something to read tables through: `rooms.get(store, "r1")` gives the newest durable row.
+
+    Raises:
+        TablesLost, TablesAhead, KeysMissing: see `walnut.store.errors`.
+        LogLocked, LogCorrupt, ...: see `walnut.log.errors`.
+    """
+
+    def __init__(self, path: StrPath, options: StoreOptions | None = None) -> None:
+        self.options = options or StoreOptions()
+        self.path = check_path(path)
+        self.metrics = Metrics()
+        disk = self.options.log.disk
+        window = Retention(bytes=self.options.window_bytes, seconds=self.options.window_seconds)
+        self.log = Log(
+            f"{self.path}/log", msgspec.structs.replace(self.options.log, retention=window)
+        )
+        try:
+            self.keyring: Keyring = open_keyring(
+                disk, f"{self.path}/keys", new=self.log.next_lsn == 1
+            )
+            self._tables = Tables(
+                disk, f"{self.path}/tables", self.options.engine, self.keyring, read_only=False
+            )
+            self.redo: Redo = redo(self.log, self._tables, self.keyring)
+        except BaseException:
+            self.log.close()
+            raise
+        self._closed = False
+        self._checkpoint_lock = threading.Lock()
+        self._checkpoint_at = (self.redo.after, time.monotonic(), self.log.metrics.frame_bytes)
+        self._declared = Declarations()
+        memory = Memory(self._declared.done, self.options.idempotency_seconds)
+        self._memory = memory
+        super().__init__(
+            Execution(self.log, self._tables, self.keyring, self.options, memory, self.metrics),
+            NOBODY,
+        )
+        self._declared.attach(self)
+        self._slot = self.log.slot(SLOT, max(self.log.first_lsn, self.redo.after + 1))
+        self.checkpoint_error: Exception | None = None
+        """Why the last checkpoint in the background failed; None if it did not."""
+        self._keeper = (
+            Housekeeper(self._keep, min(5.0, self.options.checkpoint_seconds))
+            if self.options.log.background
+            else None
+        )
+
+    # -- tables ---------------------------------------------------------------------------------
+
+    def table(
+        self,
+        name: str,
+        row: type[Row],
+        *,
+        key: Callable[[Row], Key],
+        schema: int = 1,
+        upgrade: Mapping[int, Upgrade] | None = None,
+        subject: Callable[[Row], str] | None = None,
+        before: bool = False,
+    ) -> Table[Row]:
+        """The table of this name, made if it is not there yet.
+
+        Args:
+            row: the type of its rows, a `msgspec.Struct`.
+            key: gives a row's key: a value, or a tuple of values (`keys`).
+            schema: number of the type's fields. Raise it when they change.
+            upgrade: for each older number still stored, a function that makes the fields of such a
+                row (a dict) those of the next number.
+            subject: gives whom a row is about. Such rows are encrypted with the subject's key before
+                they enter the log, and can be erased (`erase`). Their keys are not encrypted.
+            before: the log keeps what rows were before each change, for the feed and for `rewind`.
+
+        Raises:
+            SchemaChanged, UnknownSchema: the fields are not those of this number, or an upgrade is
+                missing.
+            AlreadyDefined: it was declared before in this process.
+            WrongType: rows of this type can't be stored.
+        """
+        codec = Codec(
+            name, row, schema=schema, upgrades=upgrade, value_bytes=self.options.value_bytes
+        )
+        return self._declared.declare(codec, key, subject, before=before)
+
+    def tables(self) -> list[str]:
+        """The names of all tables in the store, declared here or not."""
+        return [info.name for info in self._declared.catalog.scan(self)]
+
+    def sequence(self, name: str) -> NumberSequence:
+        """A sequence: numbers from 1, each given once, without gaps."""
+        return NumberSequence(self._declared.sequences, name)
+
+    def counter(self, name: str) -> Counter:
+        """A counter: a number that transactions add to."""
+        return Counter(self._declared.sequences, name)
+
+    def backfill(self, table: Table[Any], *, batch: int = 1000) -> None:
+        """Rewrite the table's rows that have an older schema, some at a time; others go on.
+
+        Blocks; raises as `call`."""
+        at: bytes | None = b""
+        while at is not None:
+            at = self.call(table.rewrite_some, at, batch)
+
+    # -- reading --------------------------------------------------------------------------------
+
+    def read(self, key: bytes) -> bytes | None:
+        """See `Reader.read`."""
+        self._check_open()
+        return self._tables.get(key)
+
+    def read_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """See `Reader.read_many`."""
+        self._check_open()
+        return self._tables.get_many(keys)
+
+    def walk(
+        self, start: bytes, stop: bytes, *, reverse: bool = False
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """See `Reader.walk`."""
+        self._check_open()
+        return self._tables.walk(start, stop, reverse=reverse)
+
+    def snapshot(self, *, at_least: int = 0, timeout: float | None = 10.0) -> Snapshot:
+        """The durable state of this moment, whatever is written later; `at_least` that of an LSN,
+        for which it waits. Raises NotReached; on an event loop, await `reached` before."""
+        self._check_open()
+        if at_least > self.log.durable_lsn:
+            refuse_event_loop("waiting for an LSN", "`await store.reached(lsn)` before")
+            if not self.log.wait_for(at_least, timeout):
+                raise NotReached(f"LSN {at_least} was not durable after {timeout} s")
+        view, lsn = self._tables.snapshot()
+        return Snapshot(view, lsn, self.keyring)
+
+    async def reached(self, lsn: int, timeout: float | None = 10.0) -> None:
+        """Wait until the state after `lsn` can be read. Raises NotReached."""
+        if not await self.log.await_for(lsn, timeout):
+            raise NotReached(f"LSN {lsn} was not durable after {timeout} s")
+
+    @property
+    def applied_lsn(self) -> int:
+        """The LSN that readers see the state after."""
+        return self._tables.applied
+
+    # -- forgetting -----------------------------------------------------------------------------
+
+    def erase(self, subject: str, *, meta: Meta = NOBODY) -> bool:
+        """Destroy the key of a subject, and with it every copy of every row about it, wherever it
+        is. Returns whether there was such a subject. There is no way back.
+
+        The subject's rows answer `Erased` from then on, and scans leave them out."""
+        done = self._execution.call(self._declared.erase, (subject,), {}, meta)
+        if done:
+            self._tables.compact_private()
+        return done
+
+    # -- checkpoints ----------------------------------------------------------------------------
+
+    def checkpoint(self) -> int:
+        """Flush the tables, so that a restart need not fold what is in them again; returns the LSN
+        up to which. Writers go on meanwhile. Raises TablesFailed."""
+        self._check_open()
+        with self._checkpoint_lock:
+            size = self.log.metrics.frame_bytes
+            lsn = self._tables.flush()
+            self._slot.advance(lsn + 1)
+            self._checkpoint_at = (lsn, time.monotonic(), size)
+            self.metrics.checkpoints += 1
+            return lsn
+
+    def _keep(self) -> None:
+        lsn, at, size = self._checkpoint_at
+        due = (
+            self.log.metrics.frame_bytes - size > self.options.checkpoint_bytes
+            or time.monotonic() - at > self.options.checkpoint_seconds
+        )
+        if due and self._tables.applied > lsn and not self._closed:
+            try:
+                self.checkpoint()
+                self.call(self._memory.forget)
+            except (StoreError, LogError) as error:
+                self.checkpoint_error = error
+            else:
+                self.checkpoint_error = None
+
+    def fingerprint(self) -> str:
+        """32 hex digits of everything in the tables that backups hold: the same for all stores that
+        have applied the same log up to the same LSN. Reads everything."""
+        return fingerprint(self.snapshot())
+
+    def stat(self) -> StoreStat:
+        """The store at a glance."""
+        log = self.log.stat()
+        lsn, at, _ = self._checkpoint_at
+        oldest = next(iter(self.log.read(stop=log.first_lsn + 1)), None)
+        return StoreStat(
+            path=self.path,
+            next_lsn=log.next_lsn,
+            durable_lsn=log.durable_lsn,
+            applied_lsn=self._tables.applied,
+            checkpoint_lsn=lsn,
+            checkpoint_age=time.monotonic() - at,
+            window=(log.first_lsn, oldest.time if oldest else 0),
+            log_bytes=log.bytes,
+            overlay=len(self._execution.overlay),
+            memory_bytes=self._tables.public.memory_bytes() + self._tables.private.memory_bytes(),
+            tables=[
+                TableStat(
+                    info.name,
+                    max(info.schemas),
+                    list(info.indexes),
+                    subjects=info.subjects,
+                    before=info.before,
+                )
+                for info in self._declared.catalog.scan(self)
+            ],
+        )
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreClosed(f"{self.path} was closed: open it again to go on")
+
+    # -- closing --------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Answer what is running, flush the tables, close the log. Closing twice is nothing.
+
+        Raises LogFailed, TablesFailed; the store is closed all the same."""
+        if self._closed:
+            return
+        self._closed = self._execution.closed = True
+        if self._keeper is not None:
+            self._keeper.stop()
+        try:
+            if self.log.failure is None:
+                self.log.sync()
+                self._slot.advance(self._tables.flush() + 1)
+        finally:
+            try:
+                self.log.close()
+            finally:
+                self._tables.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await asyncio.to_thread(self.close)
+
+    def __repr__(self) -> str:
+        return f"<walnut.Store {self.path!r} at {self._tables.applied}>"

@@ -1,0 +1,163 @@
+"""A transaction: what its function reads, and what it wrote so far.
+
+    read:   own writes ─▶ overlay (not yet durable) ─▶ tables
+
+What must stay true: a transaction runs alone, sees everything that was decided before it, durable or
+not, and leaves nothing behind unless it is committed. Time and chance are decided once, here, and go
+into the record.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import random
+import uuid
+from collections.abc import Iterator, Sequence
+from typing import Final, Protocol
+
+from walnut.store.engine import View
+from walnut.store.errors import TransactionFinished
+from walnut.store.keyring import Keyring
+from walnut.store.overlay import Missing, Overlay, merge
+from walnut.store.record import Meta, Writes
+from walnut.store.tables import PRIVATE
+
+_EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+
+
+class Reader(Protocol):
+    """Whatever tables are read through: a transaction, a snapshot, or the store itself."""
+
+    @property
+    def keyring(self) -> Keyring:
+        """Opens what is sealed."""
+
+    def read(self, key: bytes) -> bytes | None:
+        """The value of a full key."""
+
+    def read_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """The values of full keys of one table."""
+
+    def walk(
+        self, start: bytes, stop: bytes, *, reverse: bool = False
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """Full keys and values from `start` up to, not with, `stop`; or the same backwards."""
+
+
+class Transaction:
+    """What a transaction function is given. For tables to read and write through; of its own it has
+    the time, ids and chance.
+
+    Attributes:
+        time: when it was decided, ns since the Unix epoch; never decreases between transactions.
+        meta: who and why.
+        writes, hidden, before, sealed, ranges, erased: what it will do; see `record.Commit`. `hidden`
+            is by subject, `private` the same in one; `sealed` names the subject of each row that is
+            to be sealed.
+    """
+
+    __slots__ = (
+        "_ids", "_overlay", "_random", "_view", "before", "erased", "finished", "hidden",
+        "keyring", "lsn", "meta", "private", "ranges", "sealed", "seed", "time", "writes",
+    )  # fmt: skip
+
+    def __init__(
+        self, view: View, overlay: Overlay, keyring: Keyring, lsn: int, time: int, meta: Meta
+    ) -> None:
+        self.keyring = keyring
+        self.lsn = lsn
+        self.time = time
+        self.meta = meta
+        self.writes: Writes = {}
+        self.hidden: dict[int, Writes] = {}
+        self.private: Writes = {}
+        self.before: Writes = {}
+        self.sealed: dict[bytes, int] = {}
+        self.ranges: list[tuple[bytes, bytes]] = []
+        self.erased: list[int] = []
+        self.seed = b""
+        self.finished = False
+        self._view = view
+        self._overlay = overlay
+        self._ids = 0
+        self._random: random.Random | None = None
+
+    # -- time and chance ------------------------------------------------------------------------
+
+    @property
+    def now(self) -> dt.datetime:
+        """When this transaction was decided, in UTC. The only clock a function may look at."""
+        return _EPOCH + dt.timedelta(microseconds=self.time // 1000)
+
+    def new_id(self) -> uuid.UUID:
+        """A new id, unique and roughly ascending (UUID version 7, RFC 9562)."""
+        self._ids += 1
+        salt = hashlib.blake2b(
+            self._ids.to_bytes(4, "big"), key=self._seed(), digest_size=10
+        ).digest()
+        high = (self.time // 1_000_000) << 80 | int.from_bytes(salt, "big")
+        return uuid.UUID(int=high & ~(0xF << 76) & ~(0x3 << 62) | 0x7 << 76 | 0x2 << 62)
+
+    @property
+    def random(self) -> random.Random:
+        """Chance: the same numbers whenever this transaction's seed is given again."""
+        if self._random is None:
+            self._random = random.Random(self._seed())  # noqa: S311  chance, not secrets
+        return self._random
+
+    def _seed(self) -> bytes:
+        if not self.seed:
+            self.seed = self.keyring.entropy(16)
+        return self.seed
+
+    # -- for tables -----------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """Raise TransactionFinished if it has ended."""
+        if self.finished:
+            raise TransactionFinished(
+                "this transaction has ended: use it only inside its block or function"
+            )
+
+    def read(self, key: bytes) -> bytes | None:
+        """See `Reader.read`."""
+        if self.finished:
+            self.check()
+        if key in self.writes:
+            return self.writes[key]
+        if key in self.private:
+            return self.private[key]
+        value = self._overlay.get(key)
+        return self._view.get(key) if isinstance(value, Missing) else value
+
+    def read_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """See `Reader.read_many`."""
+        return [self.read(key) for key in keys]
+
+    def walk(
+        self, start: bytes, stop: bytes, *, reverse: bool = False
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """See `Reader.walk`: everything as it is now, whatever the transaction writes on the way."""
+        self.check()
+        changes = self._overlay.between(start, stop)
+        own = self.private if start[0] & PRIVATE else self.writes
+        mine = {key: value for key, value in own.items() if start <= key < stop}
+        changes = changes | mine
+        # Only now: what leaves the overlay is in the tables before it does.
+        base = self._view.walk(start, stop, reverse=reverse)
+        if not changes:
+            return base
+        if mine or reverse:
+            changes = dict(sorted(changes.items(), reverse=reverse))
+        return merge(base, changes, reverse=reverse)
+
+    def write(self, key: bytes, value: bytes | None) -> None:
+        """Set a full key to a value, or delete it."""
+        self.check()
+        self.writes[key] = value
+
+    def write_private(self, key: bytes, value: bytes | None, subject: int) -> None:
+        """The same in a private table, about this subject."""
+        self.hidden.setdefault(subject, {})[key] = value
+        self.private[key] = value
