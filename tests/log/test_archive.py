@@ -9,6 +9,7 @@ from tests.log.helpers import contents
 from walnut.log import Log, LogOptions, LogReader
 from walnut.log.archive import Archive, restore
 from walnut.log.errors import ArchiveError, InvalidOption, LogCorrupt, NotALog
+from walnut.log.place import Place
 
 CLOCK = [10**18]
 
@@ -119,16 +120,16 @@ def test_a_push_that_is_cut_short_leaves_the_archive_as_it_was(
         expected = contents(log)
         fill(log, 100, seed=1)
         left = 2
-        put = Archive._put
+        put = Place.put
 
-        def failing(self: Archive, key: str, data: bytes) -> None:
+        def failing(self: Place, key: str, data: bytes) -> None:
             nonlocal left
             left -= 1
             if left < 0:
                 raise ArchiveError("the network went away")
             put(self, key, data)
 
-        monkeypatch.setattr(Archive, "_put", failing)
+        monkeypatch.setattr(Place, "put", failing)
         with pytest.raises(ArchiveError, match="network"):
             archive.push(log)
     archive.check()

@@ -13,21 +13,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from pathlib import Path
 from typing import Final, Protocol
 
 import msgspec
-import obstore
 import zstandard
-from obstore.exceptions import BaseError
-from obstore.store import LocalStore, from_url
 
 from walnut.log.control import Control, write_control
-from walnut.log.disk import Directory, StrPath, sync_path, write_fully
+from walnut.log.disk import Directory, StrPath, write_fully
 from walnut.log.errors import ArchiveError, InvalidOption, LogCorrupt, NotALog, disk_errors
 from walnut.log.log import Log
 from walnut.log.model import MAX_FRAME_BYTES, LogOptions
 from walnut.log.opening import check_path, find_directory
+from walnut.log.place import Place
 from walnut.log.reader import Position, open_segment
 from walnut.log.recovery import Chain, begin_chain, follow_chain
 from walnut.log.segment import Segment, SegmentHeader, parse_name, read_header
@@ -121,18 +118,8 @@ class Archive:
     Raises ArchiveError for a URL that is none."""
 
     def __init__(self, url: StrPath) -> None:
-        self.url = str(url)
-        self._path: Path | None = None
-        if not self.url:
-            raise ArchiveError("an archive's place is a directory or a URL, and this is empty")
-        try:
-            if "://" in self.url and not self.url.startswith("file://"):
-                self._store = from_url(self.url)
-            else:
-                self._path = Path(self.url.removeprefix("file://"))
-                self._store = LocalStore(self._path.absolute(), mkdir=True)
-        except (BaseError, ValueError) as error:
-            raise ArchiveError(f"{self.url} can't be an archive: {error}") from error
+        self.place = Place(url)
+        self.url = self.place.url
 
     # -- in -------------------------------------------------------------------------------------
 
@@ -160,7 +147,7 @@ class Archive:
             entry, data = self._pack(
                 log.directory, segment, position, sealed=segment != segments[-1]
             )
-            self._put(entry.key, data)
+            self.place.put(entry.key, data)
             kept.append(entry)
             stored += entry.stored_bytes
             if progress is not None:
@@ -170,10 +157,10 @@ class Archive:
         manifest = Manifest(
             log_id=log.log_id, epoch=log.epoch, first_lsn=first_lsn, entries=tuple(kept)
         )
-        self._put(MANIFEST, msgspec.json.format(msgspec.json.encode(manifest), indent=1))
+        self.place.put(MANIFEST, msgspec.json.format(msgspec.json.encode(manifest), indent=1))
         for entry in old.entries if old else ():
             if entry.key not in {kept_entry.key for kept_entry in kept}:
-                obstore.delete(self._store, entry.key)
+                self.place.delete(entry.key)
         return PushReport(len(wanted), stored, manifest.next_lsn)
 
     def _check_history(
@@ -236,20 +223,11 @@ class Archive:
             sha256=hashlib.sha256(data).hexdigest(),
         ), data
 
-    def _put(self, key: str, data: bytes) -> None:
-        try:
-            obstore.put(self._store, key, data)
-        except BaseError as error:
-            raise ArchiveError(f"storing {key} in {self.url} failed: {error}") from error
-        if self._path is not None:
-            with disk_errors(f"storing {key} in {self.url}"):
-                sync_path(str(self._path / key))
-
     # -- out ------------------------------------------------------------------------------------
 
     def manifest(self) -> Manifest | None:
         """What the archive holds, or None if it is empty. Raises ArchiveError."""
-        data = self._get(MANIFEST)
+        data = self.place.get(MANIFEST)
         if data is None:
             return None
         try:
@@ -281,14 +259,6 @@ class Archive:
             raise ArchiveError(f"{self.url} holds no archive: check the place, or push a log to it")
         return manifest
 
-    def _get(self, key: str) -> bytes | None:
-        try:
-            return bytes(obstore.get(self._store, key).bytes())
-        except FileNotFoundError:
-            return None
-        except BaseError as error:
-            raise ArchiveError(f"reading {key} from {self.url} failed: {error}") from error
-
     def _unpack(self, entry: Entry, before: Entry | None) -> bytes:
         """The file of an entry, checked whole and against the one before it."""
 
@@ -298,7 +268,7 @@ class Archive:
                 "can't be restored from here"
             )
 
-        data = self._get(entry.key)
+        data = self.place.get(entry.key)
         if data is None:
             raise damaged("is missing")
         if (

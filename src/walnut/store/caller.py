@@ -9,8 +9,9 @@ from collections.abc import Callable, Coroutine
 from contextlib import AbstractContextManager
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
+from walnut.log.commit import refuse_event_loop
 from walnut.store.errors import InvalidSetting
-from walnut.store.execution import Execution
+from walnut.store.execution import Answer, Execution
 from walnut.store.record import Meta
 from walnut.store.transaction import Transaction
 
@@ -48,7 +49,19 @@ class Caller:
         **kwargs: P.kwargs,
     ) -> T:
         """`run` for threads. Raises as `run`."""
-        return self._execution.call(function, args, kwargs, self._meta)
+        refuse_event_loop("Store.call", "`await store.run(...)`")
+        return self.submit(function, *args, **kwargs).wait()
+
+    def submit(
+        self,
+        function: Callable[Concatenate[Transaction, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Answer[T]:
+        """Run the function now, and leave waiting for the disk to `answer.wait()`: so that one thread
+        can have many transactions under way. Raises NestedTransaction, StoreClosed, LogFailed; what
+        the function raises comes from `wait`."""
+        return self._execution.submit(function, args, kwargs, self._meta)
 
     def transaction(self) -> AbstractContextManager[Transaction]:
         """A block that is a transaction: alone, all or nothing, durable when it ends. For threads.

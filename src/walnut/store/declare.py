@@ -117,7 +117,7 @@ class Declarations:
             return self.catalog.put(
                 tx, TableInfo(name, number, schemas, subjects=subjects, before=before)
             )
-        self._check_schema(known, codec, digest)
+        self.check_schema(known, codec, digest)
         if known.subjects != subjects:
             raise AlreadyDefined(
                 f"{name} was made {'with' if known.subjects else 'without'} subjects, and its rows are "
@@ -129,7 +129,8 @@ class Declarations:
         return info if info == known else self.catalog.put(tx, info)
 
     @staticmethod
-    def _check_schema(known: TableInfo, codec: Codec[Row], digest: str) -> None:
+    def check_schema(known: TableInfo, codec: Codec[Row], digest: str) -> None:
+        """Raise SchemaChanged or UnknownSchema if the codec can't read what is stored."""
         name, schema, newest = codec.table, codec.schema, max(known.schemas)
         if known.schemas.get(schema, digest) != digest:
             raise SchemaChanged(

@@ -16,13 +16,13 @@ import inspect
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, Final, ParamSpec, TypeVar
+from contextlib import contextmanager, suppress
+from typing import Any, Final, Generic, ParamSpec, TypeVar
 
 from walnut.log import Log, Ticket
 from walnut.log.commit import refuse_event_loop
 from walnut.log.errors import EndMoved
-from walnut.store.errors import AwaitInTransaction, NestedTransaction, StoreClosed
+from walnut.store.errors import AwaitInTransaction, Erased, NestedTransaction, StoreClosed
 from walnut.store.keyring import Keyring
 from walnut.store.model import Metrics, Slow, StoreOptions
 from walnut.store.overlay import Overlay
@@ -47,6 +47,24 @@ TRIES: Final = 20
 
 Outcome = tuple[Any, Exception | None, Ticket | None]
 """What running a function gave: its result, its error, and the ticket that says when it may be told."""
+
+
+class Answer(Generic[T]):
+    """The answer of a transaction that was run, to be had once it is durable."""
+
+    def __init__(self, result: T, error: Exception | None, ticket: Ticket | None) -> None:
+        self.ticket = ticket
+        self._result = result
+        self._error = error
+
+    def wait(self, timeout: float | None = None) -> T:
+        """What the function returned. Raises what it raised; LogFull, LogFailed; WaitTimeout, and then
+        it may still become durable."""
+        if self.ticket is not None:
+            self.ticket.wait(timeout)
+        if self._error is not None:
+            raise self._error
+        return self._result
 
 
 class Execution:
@@ -103,7 +121,8 @@ class Execution:
         for _ in range(TRIES):
             if not self._order.acquire(blocking=False):
                 self._check_nesting()
-                return await asyncio.to_thread(self.call, function, args, kwargs, meta)
+                answer = await asyncio.to_thread(self.submit, function, args, kwargs, meta)
+                return await asyncio.to_thread(answer.wait)
             self._owner = threading.get_ident()
             try:
                 result, error, ticket = self._execute(function, args, kwargs, meta, defer=False)
@@ -119,25 +138,18 @@ class Execution:
             return result  # type: ignore[no-any-return]
         raise self._moving(function)
 
-    def call(
+    def submit(
         self, function: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any], meta: Meta
-    ) -> T:
-        """`run` for threads."""
-        refuse_event_loop("Store.call", "`await store.run(...)`")
+    ) -> Answer[T]:
+        """Run `function(tx, *args, **kwargs)` now; the answer waits until it is durable."""
         for _ in range(TRIES):
             self._acquire()
             try:
-                result, error, ticket = self._execute(function, args, kwargs, meta, defer=True)
+                return Answer(*self._execute(function, args, kwargs, meta, defer=True))
             except EndMoved:
                 self._metrics.reruns += 1
-                continue
             finally:
                 self._release()
-            if ticket is not None:
-                ticket.wait()
-            if error is not None:
-                raise error
-            return result  # type: ignore[no-any-return]
         raise self._moving(function)
 
     @contextmanager
@@ -210,10 +222,11 @@ class Execution:
             plain = tx.writes[key]
             if plain is not None:
                 tx.writes[key] = seal(key, plain, number, lsn, keyring)
-        hidden = [
-            Hidden(number, keyring.seal(number, pack_writes(writes), hidden_bound(lsn)))
-            for number, writes in tx.hidden.items()
-        ]
+        hidden: list[Hidden] = []
+        for number, writes in tx.hidden.items():
+            with suppress(Erased):  # a moment ago, and all that is hidden about them goes with that
+                sealed = keyring.seal(number, pack_writes(writes), hidden_bound(lsn))
+                hidden.append(Hidden(number, sealed))
         record = pack(
             Commit(
                 VERSION,

@@ -50,12 +50,10 @@ class Node(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Ring(msgspec.Struct, frozen=True, array_like=True):
-    """What the file holds: whose it is, how often it was written, the LSN up to which erasures
-    have been carried out, and the nodes."""
+    """What the file holds: whose it is, how often it was written, and the nodes."""
 
     ring_id: bytes
     number: int
-    erased_lsn: int
     nodes: list[Node]
 
 
@@ -73,9 +71,9 @@ class Keyring:
     @classmethod
     def create(cls, disk: Disk, directory: Directory) -> Keyring:
         """A ring with a new root, saved."""
-        ring = Ring(disk.entropy(16), 0, 0, [Node(0, 0, disk.entropy(32))])
+        ring = Ring(disk.entropy(16), 0, [Node(0, 0, disk.entropy(32))])
         self = cls(disk, directory, ring)
-        self._save(0)
+        self._save()
         return self
 
     @classmethod
@@ -98,11 +96,6 @@ class Keyring:
     def ring_id(self) -> bytes:
         """16 bytes that tell this ring from all others."""
         return self._ring.ring_id
-
-    @property
-    def erased_lsn(self) -> int:
-        """Every erasure up to this LSN has been carried out."""
-        return self._ring.erased_lsn
 
     def entropy(self, size: int) -> bytes:
         """Random bytes."""
@@ -128,14 +121,16 @@ class Keyring:
                 "the key file belongs to another store"
             ) from error
 
-    def destroy(self, numbers: list[int], erased_lsn: int) -> None:
-        """Destroy these keys for good, and remember that erasures up to `erased_lsn` are done."""
-        for number in numbers:
+    def destroy(self, numbers: list[int]) -> None:
+        """Destroy these keys for good."""
+        living = [number for number in numbers if self.knows(number)]
+        for number in living:
             self._puncture(number)
             self._ciphers.pop(number, None)
-        # Twice, so that no place holds the old nodes any more.
-        self._save(erased_lsn)
-        self._save(erased_lsn)
+        if living:
+            # Twice, so that no place holds the old nodes any more.
+            self._save()
+            self._save()
 
     def _puncture(self, number: int) -> None:
         above = self._above(number)
@@ -174,9 +169,9 @@ class Keyring:
                 self._ciphers.popitem(last=False)
         return cipher
 
-    def _save(self, erased_lsn: int) -> None:
+    def _save(self) -> None:
         nodes = [Node(depth, at, secret) for (depth, at), secret in self._nodes.items()]
-        ring = Ring(self._ring.ring_id, self._ring.number + 1, erased_lsn, nodes)
+        ring = Ring(self._ring.ring_id, self._ring.number + 1, nodes)
         body = msgspec.msgpack.encode(ring)
         data = _MAGIC + crc32c(body).to_bytes(4, "little") + body
         replace_file(self._directory, PLACES[ring.number % 2], data)

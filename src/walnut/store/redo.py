@@ -23,8 +23,15 @@ Progress = Callable[[int, int], None]
 """Told the LSN reached and the LSN to reach."""
 
 
-def redo(log: Readable, tables: Tables, keyring: Keyring, progress: Progress | None = None) -> Redo:
-    """Fold into the tables what the log has and they have not.
+def redo(
+    log: Readable,
+    tables: Tables,
+    keyring: Keyring,
+    *,
+    upto: int | None = None,
+    progress: Progress | None = None,
+) -> Redo:
+    """Fold into the tables what the log has and they have not, as far as `upto`.
 
     Raises:
         TablesLost: the log no longer reaches back to where the tables are.
@@ -43,16 +50,20 @@ def redo(log: Readable, tables: Tables, keyring: Keyring, progress: Progress | N
             "between is gone. Rebuild them from a backup: `walnut store rebuild --from BACKUP`"
         )
     count, effects, lsn = 0, list[Effect](), after
-    for frame in log.read_frames(after + 1) if after < position.durable_lsn else ():
+    last = position.durable_lsn if upto is None else upto
+    for frame in log.read_frames(after + 1) if after < last else ():
         for lsn, record in enumerate(frame.records(), frame.first_lsn):
-            if lsn > after and (commit := unpack(record, lsn)) is not None:
+            if after < lsn <= last and (commit := unpack(record, lsn)) is not None:
                 effects.append(effect_of(commit, lsn, keyring))
                 count += 1
         if len(effects) >= _BATCH:
             tables.apply(effects, lsn)
             effects = []
             if progress is not None:
-                progress(lsn, position.durable_lsn)
+                progress(lsn, last)
+        if lsn >= last:
+            break
+    lsn = min(lsn, last)
     if lsn > after:
         tables.apply(effects, lsn)
     return Redo(after=after, upto=lsn, transactions=count, seconds=time.perf_counter() - started)

@@ -63,7 +63,8 @@ class RocksEngine:
         self._path = path
         access = AccessType.read_only() if read_only else AccessType.read_write()
         try:
-            self._db = Rdict(path, options=_settings(options), access_type=access)
+            settings = _settings(options, all_open=read_only)
+            self._db = Rdict(path, options=settings, access_type=access)
         except Exception as error:  # rocksdict has no other
             raise TablesLost(
                 f"RocksDB can't open {path} ({error}). If another process has it, open the store read-"
@@ -165,13 +166,14 @@ def _walk(
     return itertools.takewhile(lambda item: item[0] < stop, items)
 
 
-def _settings(options: RocksOptions) -> rocksdict.Options:
+def _settings(options: RocksOptions, *, all_open: bool) -> rocksdict.Options:
     settings = rocksdict.Options(raw_mode=True)
     settings.create_if_missing(True)
     settings.set_write_buffer_size(options.memtable_bytes)
     settings.set_max_write_buffer_number(3)
     settings.set_max_background_jobs(2)
-    settings.set_max_open_files(options.open_files)
+    # Who only reads opens all files at once: the writer may delete them at any time.
+    settings.set_max_open_files(-1 if all_open else options.open_files)
     settings.set_keep_log_file_num(2)
     settings.set_max_log_file_size(MIB)
     settings.set_compression_type(rocksdict.DBCompressionType.lz4())

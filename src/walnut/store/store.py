@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -26,22 +26,25 @@ from walnut.log.commit import refuse_event_loop
 from walnut.log.disk import StrPath
 from walnut.log.errors import LogError
 from walnut.log.opening import check_path
+from walnut.store.backup import BackupReport, back_up
 from walnut.store.caller import Caller
+from walnut.store.changes import Change, Feed, Rewind
 from walnut.store.declare import Declarations
-from walnut.store.errors import NotReached, StoreClosed, StoreError
+from walnut.store.errors import NotReached, StoreClosed, StoreError, UnknownTable
 from walnut.store.execution import Execution
 from walnut.store.fingerprint import fingerprint
 from walnut.store.keyring import Keyring, open_keyring
 from walnut.store.keys import Key
 from walnut.store.model import Metrics, Redo, StoreOptions, StoreStat, TableStat
 from walnut.store.record import NOBODY, Meta
-from walnut.store.redo import redo
+from walnut.store.redo import Progress, redo
 from walnut.store.remember import Memory
 from walnut.store.schema import Codec, Upgrade
 from walnut.store.sequence import Counter, NumberSequence
 from walnut.store.snapshot import Snapshot
 from walnut.store.table import Table
 from walnut.store.tables import Tables
+from walnut.store.transaction import Transaction
 
 Row = TypeVar("Row", bound=msgspec.Struct)
 
@@ -61,7 +64,13 @@ class Store(Caller):
         LogLocked, LogCorrupt, ...: see `walnut.log.errors`.
     """
 
-    def __init__(self, path: StrPath, options: StoreOptions | None = None) -> None:
+    def __init__(
+        self,
+        path: StrPath,
+        options: StoreOptions | None = None,
+        *,
+        progress: Progress | None = None,
+    ) -> None:
         self.options = options or StoreOptions()
         self.path = check_path(path)
         self.metrics = Metrics()
@@ -77,7 +86,7 @@ class Store(Caller):
             self._tables = Tables(
                 disk, f"{self.path}/tables", self.options.engine, self.keyring, read_only=False
             )
-            self.redo: Redo = redo(self.log, self._tables, self.keyring)
+            self.redo: Redo = redo(self.log, self._tables, self.keyring, progress=progress)
         except BaseException:
             self.log.close()
             raise
@@ -204,10 +213,88 @@ class Store(Caller):
         is. Returns whether there was such a subject. There is no way back.
 
         The subject's rows answer `Erased` from then on, and scans leave them out."""
-        done = self._execution.call(self._declared.erase, (subject,), {}, meta)
+        done = self.by(meta).call(self.erase_subject, subject)
         if done:
             self._tables.compact_private()
         return done
+
+    def erase_subject(self, tx: Transaction, subject: str) -> bool:
+        """`erase` as a part of a transaction: done when it is durable. What has passed through files
+        on this disk is then unreadable; `erase` also removes it."""
+        return self._declared.erase(tx, subject)
+
+    # -- what happened --------------------------------------------------------------------------
+
+    def changes(
+        self,
+        since: int = 0,
+        *,
+        upto: int | None = None,
+        tables: Iterable[str] | None = None,
+    ) -> Iterator[Change]:
+        """The changes of transactions after LSN `since` (from as far back as the log reaches, if 0),
+        up to and with `upto`, as far as they are durable now. `tables`: of these alone.
+
+        To hold the log back for a reader that comes and goes, give it a slot: `store.log.slot`.
+        Raises LsnTruncated if the log no longer reaches back to `since`."""
+        return self._feed(tables).read(since or self.log.first_lsn - 1, upto)
+
+    def follow(
+        self,
+        since: int | None = None,
+        *,
+        tables: Iterable[str] | None = None,
+        timeout: float | None = None,
+    ) -> Iterator[Change]:
+        """The changes after LSN `since` (from now on, if None) as they come; ends when the store is
+        closed, or after `timeout` seconds without a transaction. For threads."""
+        begin = self.log.durable_lsn if since is None else since
+        return self._feed(tables).tail(begin, timeout)
+
+    def afollow(
+        self,
+        since: int | None = None,
+        *,
+        tables: Iterable[str] | None = None,
+        timeout: float | None = None,
+    ) -> AsyncIterator[Change]:
+        """`follow` for coroutines."""
+        begin = self.log.durable_lsn if since is None else since
+        return self._feed(tables).atail(begin, timeout)
+
+    def rewind(self, first: int, last: int) -> Rewind:
+        """The transaction that undoes LSN `first` to `last`, for tables that keep before-images. Look
+        at its `changes`; then `store.call(plan.apply)`.
+
+        Raises NotRewindable, LsnTruncated."""
+        return Rewind(self._feed(None), self.log, first, last)
+
+    def _feed(self, tables: Iterable[str] | None) -> Feed:
+        self._check_open()
+        only = None if tables is None else set(tables)
+        known = self._declared.by_id(self)
+        for name in sorted((only or set()) - {info.name for info in known.values()}):
+            raise UnknownTable(f"there is no table {name!r}: see `tables()` for those there are")
+        return Feed(
+            self.log,
+            self.keyring,
+            lambda: self._declared.by_id(self),
+            self._declared.declared,
+            only,
+        )
+
+    # -- copies ---------------------------------------------------------------------------------
+
+    def backup(self, url: StrPath, progress: Progress | None = None) -> BackupReport:
+        """Store what is not there yet in a backup: a base of the tables, and the log. Writers go on.
+
+        The keys of subjects are not in it: copy the store's `keys` directory to another safe place,
+        and drop older copies whenever somebody was erased.
+
+        Raises BackupError, ArchiveError, LogFull."""
+        self._check_open()
+        scratch = f"{self.path}/tables/copying"
+        return back_up(self._tables.public, self.options.engine, self.log, url, scratch, progress)
 
     # -- checkpoints ----------------------------------------------------------------------------
 

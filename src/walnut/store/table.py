@@ -21,7 +21,7 @@ from walnut.store.catalog import IndexInfo, TableInfo, prefix_of
 from walnut.store.errors import AlreadyDefined, Erased, InvalidKey, NotUnique
 from walnut.store.keys import Key, decode, encode, plain
 from walnut.store.schema import SEALED, Codec
-from walnut.store.tables import after, subject_prefix
+from walnut.store.tables import OWNER_BYTES, after, subject_prefix
 from walnut.store.transaction import Reader, Transaction
 
 Row = TypeVar("Row", bound=msgspec.Struct)
@@ -121,6 +121,7 @@ class Index(Ordered[Row]):
         self.info = info
         self.prefix = prefix_of(info.id, private=table.subject is not None)
         self._function = function
+        self._skip = 0 if table.subject is None else OWNER_BYTES
 
     def get(self, reader: Reader, key: Key) -> Row | None:
         """The first row with this key, if there is one."""
@@ -138,17 +139,19 @@ class Index(Ordered[Row]):
     def check(self, tx: Transaction, entries: Iterable[bytes], key: bytes) -> None:
         """Raise NotUnique if one of these is another row's."""
         for entry in entries:
-            other = tx.read(entry)
-            if other is not None and other != key and self.table.readable(tx, other):
+            found = tx.read(entry)
+            other = key if found is None else found[self._skip :]
+            if other != key and self.table.readable(tx, other):
                 raise NotUnique(self.name, plain(decode(other)))
 
     def _items(
         self, reader: Reader, start: bytes, stop: bytes, *, reverse: bool
     ) -> Iterator[tuple[bytes, Row]]:
         codec, keyring, table = self.table.codec, reader.keyring, self.table.prefix
+        skip = self._skip
         entries = reader.walk(start, stop, reverse=reverse)
         while chunk := list(islice(entries, CHUNK)):
-            keys = [table + key for _, key in chunk]
+            keys = [table + value[skip:] for _, value in chunk]
             for (at, _), key, data in zip(chunk, keys, reader.read_many(keys), strict=True):
                 if data is None:
                     continue
@@ -332,7 +335,8 @@ class Table(Ordered[Row]):
         if number is None:
             tx.write(entry, value)
             return
-        tx.write_private(entry, value, number)
+        owned = None if value is None else number.to_bytes(OWNER_BYTES, "big") + value
+        tx.write_private(entry, owned, number)
         tx.write_private(subject_prefix(number) + entry, None if value is None else b"\1", number)
 
     def rewrite_some(self, tx: Transaction, start: bytes, limit: int) -> bytes | None:

@@ -30,6 +30,8 @@ ID_BYTES: Final = 4
 OF_SUBJECT: Final = b"\x80\0\0\0"
 """Private: after this and a subject's number come the full keys of all entries about the subject."""
 
+OWNER_BYTES: Final = 5
+"""The value of a private index entry begins with the number of the subject it is about."""
 _BUILT: Final = b"\x80\0\0\1"
 
 
@@ -156,12 +158,16 @@ class Tables(TwoViews):
             self._private_applied = lsn
 
     def _erase(self, effect: Effect, private: Batch) -> None:
-        self._keyring.destroy(effect.erased, effect.lsn)
+        self._keyring.destroy(effect.erased)
         for number in effect.erased:
             prefix = subject_prefix(number)
+            owner = prefix[-OWNER_BYTES:]
             for key, _ in self.private.walk(prefix, after(prefix)):
                 private.writes[key] = None
-                private.writes[key[len(prefix) :]] = None
+                entry = key[len(prefix) :]
+                # It may be about somebody else by now, if how it passed on can't be read any more.
+                if (self.private.get(entry) or b"").startswith(owner):
+                    private.writes[entry] = None
 
     def snapshot(self) -> tuple[View, int]:
         """The tables as they are now, and the LSN they are the state after."""
