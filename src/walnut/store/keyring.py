@@ -82,7 +82,7 @@ class Keyring:
 
         Raises KeysMissing if there are files and none of them is whole."""
         found = [data for name in PLACES if (data := read_file(directory, name)) is not None]
-        rings = [ring for data in found if (ring := _unpack(data)) is not None]
+        rings = [ring for data in found if (ring := unpack_ring(data)) is not None]
         if not rings:
             if found:
                 raise KeysMissing(
@@ -130,6 +130,14 @@ class Keyring:
         if living:
             # Twice, so that no place holds the old nodes any more.
             self._save()
+            self._save()
+
+    def mend(self) -> None:
+        """Write both places alike, if a crash left them different: one may still hold a key that was
+        destroyed, or nothing."""
+        datas = [read_file(self._directory, name) for name in PLACES]
+        rings = [unpack_ring(data or b"") for data in datas]
+        if any(ring is None or ring.nodes != self._ring.nodes for ring in rings):
             self._save()
 
     def _puncture(self, number: int) -> None:
@@ -183,6 +191,7 @@ def open_keyring(disk: Disk, path: str, *, new: bool) -> Keyring:
     directory = disk.directory(path, create=True)
     ring = Keyring.load(disk, directory)
     if ring is not None:
+        ring.mend()
         return ring
     if not new:
         raise KeysMissing(
@@ -197,7 +206,8 @@ def _children(secret: bytes) -> tuple[bytes, bytes]:
     return digest[:32], digest[32:]
 
 
-def _unpack(data: bytes) -> Ring | None:
+def unpack_ring(data: bytes) -> Ring | None:
+    """The ring in a file; None if it is not whole."""
     start = len(_MAGIC) + 4
     body = data[start:]
     if data[: len(_MAGIC)] != _MAGIC or data[len(_MAGIC) : start] != crc32c(body).to_bytes(

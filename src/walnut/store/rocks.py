@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 import shutil
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,7 @@ from walnut.store.engine import APPLIED_KEY, Batch, View
 from walnut.store.errors import TablesFailed, TablesLost
 
 MIB = 1 << 20
+_CHUNK = 256
 
 
 class RocksOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,7 +107,7 @@ class RocksEngine:
 
     def snapshot(self) -> View:
         """See `Engine.snapshot`."""
-        return RocksView(self._db.snapshot())
+        return RocksView(self._db.iter())
 
     def compact(self, start: bytes, stop: bytes) -> None:
         """See `Engine.compact`."""
@@ -129,19 +131,20 @@ class RocksEngine:
 
 
 class RocksView:
-    """A `View` of a moment."""
+    """A `View` of a moment: an iterator that was made then. (The iterators of a `Snapshot` of
+    rocksdict 0.3 show what was written after it.)"""
 
-    def __init__(self, snapshot: rocksdict.Snapshot) -> None:
-        self._snapshot = snapshot
+    def __init__(self, iterator: rocksdict.RdictIter) -> None:
+        self._iterator = iterator
+        self._lock = threading.Lock()
 
     def get(self, key: bytes) -> bytes | None:
         """See `View.get`."""
-        found = self._snapshot.iter()
-        found.seek(key)
-        if found.valid() and found.key() == key:
-            value: bytes = found.value()
+        with self._lock:
+            at = self._iterator
+            at.seek(key)
+            value: bytes | None = at.value() if at.valid() and at.key() == key else None
             return value
-        return None
 
     def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """See `View.get_many`."""
@@ -151,15 +154,37 @@ class RocksView:
         self, start: bytes, stop: bytes, *, reverse: bool = False
     ) -> Iterator[tuple[bytes, bytes]]:
         """See `View.walk`."""
-        return _walk(self._snapshot, start, stop, reverse=reverse)
+        while chunk := self._backwards(start, stop) if reverse else self._forwards(start, stop):
+            yield from chunk
+            if len(chunk) < _CHUNK:
+                return
+            start, stop = (start, chunk[-1][0]) if reverse else (chunk[-1][0] + b"\0", stop)
+
+    def _forwards(self, start: bytes, stop: bytes) -> list[tuple[bytes, bytes]]:
+        with self._lock:
+            at, chunk = self._iterator, list[tuple[bytes, bytes]]()
+            at.seek(start)
+            while at.valid() and (key := at.key()) < stop and len(chunk) < _CHUNK:
+                chunk.append((key, at.value()))
+                at.next()
+            return chunk
+
+    def _backwards(self, start: bytes, stop: bytes) -> list[tuple[bytes, bytes]]:
+        with self._lock:
+            at, chunk = self._iterator, list[tuple[bytes, bytes]]()
+            at.seek_for_prev(stop)
+            if at.valid() and at.key() == stop:
+                at.prev()
+            while at.valid() and (key := at.key()) >= start and len(chunk) < _CHUNK:
+                chunk.append((key, at.value()))
+                at.prev()
+            return chunk
 
 
-def _walk(
-    source: Rdict | rocksdict.Snapshot, start: bytes, stop: bytes, *, reverse: bool
-) -> Iterator[tuple[bytes, bytes]]:
+def _walk(db: Rdict, start: bytes, stop: bytes, *, reverse: bool) -> Iterator[tuple[bytes, bytes]]:
     # Without the bounds of `ReadOptions`: in rocksdict 0.3 the lower one is taken for the upper one,
     # and neither outlives the options object.
-    items = iter(source.items(backwards=reverse, from_key=stop if reverse else start))
+    items = iter(db.items(backwards=reverse, from_key=stop if reverse else start))
     if reverse:
         below = itertools.dropwhile(lambda item: item[0] >= stop, items)
         return itertools.takewhile(lambda item: item[0] >= start, below)

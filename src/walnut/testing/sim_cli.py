@@ -13,6 +13,8 @@ from rich.progress import track
 
 from walnut.testing.bugs import BUGS, switched_on
 from walnut.testing.simulator import Outcome, simulate
+from walnut.testing.store_bugs import STORE_BUGS
+from walnut.testing.store_simulator import simulate_store
 
 
 @click.command()
@@ -21,7 +23,10 @@ from walnut.testing.simulator import Outcome, simulate
 @click.option("--seed", type=int, help="Run this one alone.")
 @click.option("--trace", is_flag=True, help="With --seed: print every step and every I/O call.")
 @click.option("--jobs", default=2, show_default=True, help="Processes to run in.")
-@click.option("--bug", type=click.Choice(sorted(BUGS)), help="Switch a deliberate bug on.")
+@click.option("--store", is_flag=True, help="Live the lives of whole stores, not of logs alone.")
+@click.option(
+    "--bug", type=click.Choice(sorted(BUGS | STORE_BUGS)), help="Switch a deliberate bug on."
+)
 def main(
     seeds: int,
     start: int,
@@ -29,22 +34,24 @@ def main(
     *,
     trace: bool,
     jobs: int,
+    store: bool,
     bug: str | None,
 ) -> None:
-    """Live the lives of logs on disks that fail, and check every promise.
+    """Live the lives of logs, or with --store of whole stores, on disks that fail, and check every promise.
 
     Exits with 1 when a promise was broken, naming each seed and how to replay it.
     """
+    live = simulate_store if store else simulate
     with switched_on(bug):
         if seed is not None:
-            outcome = simulate(seed, trace=trace)
+            outcome = live(seed, trace=trace)
             click.echo("\n".join(outcome.trace), nl=bool(outcome.trace))
-            report([outcome], 0.0)
+            report([outcome], 0.0, store=store)
             return
         started = time.perf_counter()
         numbers = range(start, start + seeds)
         with ProcessPoolExecutor(jobs) as pool:
-            results = pool.map(simulate, numbers, chunksize=20)
+            results = pool.map(live, numbers, chunksize=20)
             shown = track(
                 results,
                 "simulating",
@@ -53,10 +60,10 @@ def main(
                 disable=not sys.stderr.isatty(),
             )
             outcomes = list(shown)
-    report(outcomes, time.perf_counter() - started)
+    report(outcomes, time.perf_counter() - started, store=store)
 
 
-def report(outcomes: list[Outcome], seconds: float) -> None:
+def report(outcomes: list[Outcome], seconds: float, *, store: bool) -> None:
     """Print what happened; exit with 1 if a seed failed."""
     counts: Counter[str] = Counter()
     for outcome in outcomes:
@@ -68,6 +75,8 @@ def report(outcomes: list[Outcome], seconds: float) -> None:
     click.echo(f"{len(outcomes):>10,}  seeds{rate}; {len(failed)} broke a promise")
     for outcome in failed[:20]:
         click.echo(f"seed {outcome.seed}: {outcome.failure}", err=True)
-        click.echo(f"    replay: walnut-sim --seed {outcome.seed} --trace", err=True)
+        click.echo(
+            f"    replay: walnut-sim {'--store ' * store}--seed {outcome.seed} --trace", err=True
+        )
     if failed:
         sys.exit(1)

@@ -21,6 +21,7 @@ from walnut.log.model import LogOptions
 from walnut.store.care import verify_tables
 from walnut.store.errors import Erased, NotUnique, TablesFailed
 from walnut.store.execution import Answer
+from walnut.store.keyring import PLACES, unpack_ring
 from walnut.store.model import StoreOptions
 from walnut.store.record import Meta
 from walnut.store.store import Store
@@ -96,6 +97,7 @@ class Simulation:
             ),
             engine=OpenModel(self.rng.getrandbits(32), self.rng.choice([0.0, 0.05, 0.3])),
             window_seconds=None,
+            window_bytes=self.rng.choice([None, None, 40_000]),
         )
 
     def run(self) -> None:
@@ -386,6 +388,14 @@ class Simulation:
             prefix = self.by_email.prefix
             entries = sum(1 for _ in store.walk(prefix, after(prefix)))
             require(entries == len(living), "an entry about somebody erased is still there")
+        places = self.disk.directories[f"{PATH}/keys"].live
+        rings = [unpack_ring(bytes(places[name].cache)) for name in PLACES]
+        require(
+            all(ring is not None and ring.nodes == rings[0].nodes for ring in rings if rings[0]),
+            "a place of the key file holds what was destroyed",
+        )
+        if store.log.first_lsn > 1:
+            return
         checked = verify_tables(
             store, OpenModel(0, 0.0), f"{PATH}/verify{self.rng.getrandbits(40)}"
         )

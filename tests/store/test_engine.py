@@ -1,0 +1,141 @@
+"""Both engines, held to the same promises; RocksDB by real kills."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from walnut.log.disk import RealDisk
+from walnut.store import RocksOptions
+from walnut.store.engine import Batch, Engine, OpenEngine, View, applied_lsn
+from walnut.store.errors import TablesLost
+from walnut.testing.disk import SimDisk
+from walnut.testing.engine import OpenModel
+
+KEYS = st.binary(min_size=1, max_size=3)
+BATCHES = st.lists(
+    st.tuples(
+        st.dictionaries(KEYS, st.none() | st.binary(max_size=4), max_size=6),
+        st.lists(st.tuples(KEYS, KEYS), max_size=1),
+    ),
+    max_size=6,
+)
+
+
+def everything(view: View, *, reverse: bool = False) -> list[tuple[bytes, bytes]]:
+    return list(view.walk(b"\x01", b"\xff\xff\xff\xff", reverse=reverse))
+
+
+def both(tmp_path: Path) -> list[tuple[Engine, OpenEngine]]:
+    rocks, model = RocksOptions(), OpenModel(1, 0.0)
+    return [
+        (rocks(RealDisk(), str(tmp_path / "rocks"), read_only=False), rocks),
+        (model(SimDisk(), "model", read_only=False), model),
+    ]
+
+
+@settings(max_examples=40, deadline=None)
+@given(batches=BATCHES, bounds=st.tuples(KEYS, KEYS))
+def test_both_hold_what_a_dict_holds(
+    tmp_path_factory: pytest.TempPathFactory,
+    batches: list[tuple[dict[bytes, bytes | None], list[tuple[bytes, bytes]]]],
+    bounds: tuple[bytes, bytes],
+) -> None:
+    start, stop = sorted(bounds)
+    for engine, _ in both(tmp_path_factory.mktemp("engines")):
+        model: dict[bytes, bytes] = {}
+        seen = [(engine.snapshot(), dict(model))]
+        for lsn, (writes, ranges) in enumerate(batches, 1):
+            emptied = [(a, b) for a, b in ranges if a < b]
+            engine.write(Batch(dict(writes), emptied), lsn)
+            for a, b in emptied:
+                model = {key: value for key, value in model.items() if not a <= key < b}
+            for key, value in writes.items():
+                if value is None:
+                    model.pop(key, None)
+                else:
+                    model[key] = value
+            seen.append((engine.snapshot(), dict(model)))
+        for view, held in [*seen, (engine, model)]:
+            rows = sorted((k, v) for k, v in held.items() if k >= b"\x01")
+            assert everything(view) == rows
+            assert everything(view, reverse=True) == rows[::-1]
+            some = [row for row in rows if start <= row[0] < stop]
+            assert [r for r in view.walk(start, stop) if r[0] >= b"\x01"] == some
+            for key in (start, stop):
+                assert view.get(key) == held.get(key)
+            assert view.get_many([start, stop]) == [held.get(start), held.get(stop)]
+        assert applied_lsn(engine) == len(batches)
+        engine.close()
+
+
+def test_a_walk_shows_the_moment_it_began(tmp_path: Path) -> None:
+    for engine, _ in both(tmp_path):
+        engine.write(Batch({b"%04d" % n: b"old" for n in range(1000)}), 1)
+        for view in (engine, engine.snapshot()):
+            walk = view.walk(b"0", b"9")
+            next(walk)
+            engine.write(Batch({b"%04d" % n: None for n in range(1000)}), 2)
+            assert len(list(walk)) == 999
+            engine.write(Batch({b"%04d" % n: b"old" for n in range(1000)}), 3)
+        engine.close()
+
+
+def test_a_damaged_engine_says_what_to_do(tmp_path: Path) -> None:
+    engine = RocksOptions()(RealDisk(), str(tmp_path / "t"), read_only=False)
+    engine.write(Batch({b"k": b"v"}), 1)
+    engine.flush()
+    engine.close()
+    (tmp_path / "t" / "CURRENT").write_text("nonsense")
+    with pytest.raises(TablesLost, match="rebuild"):
+        RocksOptions()(RealDisk(), str(tmp_path / "t"), read_only=False)
+
+
+CHILD = """
+import os, sys
+from walnut.log.disk import RealDisk
+from walnut.store.engine import Batch
+from walnut.store.rocks import RocksOptions
+engine = RocksOptions(memtable_bytes=256 << 10)(RealDisk(), sys.argv[1], read_only=False)
+for lsn in range(1, 1 << 30):
+    # Every batch rewrites the same keys, so a state between two batches would show.
+    engine.write(Batch({b"k%03d" % n: b"%d" % lsn + bytes(100) for n in range(20)}), lsn)
+    if lsn % 50 == 0:
+        print(lsn, flush=True)
+    if lsn % 170 == 0:
+        engine.flush()
+        print("flushed", lsn, flush=True)
+"""
+
+
+def test_rocksdb_killed_at_any_moment_holds_the_state_after_some_batch(tmp_path: Path) -> None:
+    rng = random.Random(5)
+    for round_number in range(8):
+        path = tmp_path / str(round_number)
+        child = subprocess.Popen(
+            [sys.executable, "-c", CHILD, str(path)], stdout=subprocess.PIPE, text=True
+        )
+        assert child.stdout is not None
+        flushed, lines = 0, rng.randrange(2, 40)
+        for _ in range(lines):
+            line = child.stdout.readline()
+            if line.startswith("flushed"):
+                flushed = int(line.split()[1])
+        child.send_signal(signal.SIGKILL)
+        rest = child.stdout.read()
+        child.wait()
+        child.stdout.close()
+        flushed = max([flushed, *(int(x.split()[1]) for x in rest.splitlines() if " " in x)])
+        engine = RocksOptions()(RealDisk(), str(path), read_only=False)
+        lsn = applied_lsn(engine)
+        assert lsn >= flushed
+        values = {value[:-100] for _, value in engine.walk(b"k", b"l")}
+        assert values == ({b"%d" % lsn} if lsn else set())
+        engine.close()
