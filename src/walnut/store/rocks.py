@@ -201,6 +201,8 @@ def _settings(options: RocksOptions, *, all_open: bool) -> rocksdict.Options:
     settings.set_max_open_files(-1 if all_open else options.open_files)
     settings.set_keep_log_file_num(2)
     settings.set_max_log_file_size(MIB)
+    # Rewritten with each change: it names first and last keys of files, dropped files' ones too.
+    settings.set_max_manifest_file_size(1)
     settings.set_compression_type(rocksdict.DBCompressionType.lz4())
     blocks = rocksdict.BlockBasedOptions()
     blocks.set_block_cache(rocksdict.Cache(options.cache_bytes))

@@ -186,6 +186,10 @@ class Tables(TwoViews):
     def compact_private(self) -> None:
         """Drop from the disk what was deleted from private tables."""
         self.private.compact(bytes((PRIVATE,)), b"\xff" * ID_BYTES)
+        # One change more, so that its list of files is written anew, without keys of those dropped.
+        with self._lock:
+            self.private.write(Batch(), self._private_applied)
+        self.private.flush()
 
     def close(self) -> None:
         """Let go of the files."""

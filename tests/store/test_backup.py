@@ -1,0 +1,211 @@
+"""Backups, and every moment restored from them."""
+
+from __future__ import annotations
+
+import datetime as dt
+import random
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.store.helpers import SMALL, Guest, Room, guests_of, rooms_of
+from walnut.log.errors import ArchiveError, NotALog
+from walnut.store import Store
+from walnut.store.care import clone, rebuild, restore, verify
+from walnut.store.errors import BackupError, TablesAhead, TablesLost
+
+
+def live(store: Store, rng: random.Random, steps: int) -> dict[int, dict[str, Room]]:
+    """A random life of the rooms; what there was after each LSN."""
+    rooms = store._declared.declared.get("rooms") or rooms_of(store)
+    states: dict[int, dict[str, Room]] = {}
+    state = {room.id: room for room in rooms.scan(store)}
+    states[store.log.durable_lsn] = dict(state)
+    for _ in range(steps):
+        name = f"r{rng.randrange(30)}"
+        with store.transaction() as tx:
+            if rng.random() < 0.3:
+                rooms.delete(tx, name)
+                state.pop(name, None)
+                store.counter("steps").add(tx)
+            else:
+                state[name] = rooms.put(tx, Room(name, f"h{rng.randrange(5)}", rng.randrange(9)))
+        states[store.log.durable_lsn] = dict(state)
+    return states
+
+
+def rooms_in(path: Path) -> dict[str, Room]:
+    with Store(path, SMALL) as store:
+        rooms = rooms_of(store)
+        by_hotel = rooms.index("by_hotel", lambda room: room.hotel)
+        found = {room.id: room for room in rooms.scan(store)}
+        assert sorted(room.id for room in by_hotel.scan(store)) == sorted(found)
+        return found
+
+
+def test_any_lsn_and_any_time_can_be_restored(tmp_path: Path) -> None:
+    rng = random.Random(3)
+    states: dict[int, dict[str, Room]] = {}
+    times: dict[int, int] = {}
+    with Store(tmp_path / "data", SMALL) as store:
+        rooms_of(store).index("by_hotel", lambda room: room.hotel)
+        report = first = store.backup(tmp_path / "backup")
+        for _ in range(4):
+            states |= live(store, rng, 60)
+            report = store.backup(tmp_path / "backup")
+        assert report.lsn > first.lsn
+        times = {change.lsn: int(change.time.timestamp() * 1e6) for change in store.changes()}
+    wanted = [lsn for lsn in states if lsn >= first.lsn]
+    for number, lsn in enumerate(rng.sample(wanted, 100)):
+        path = tmp_path / f"new{number}"
+        restore(tmp_path / "backup", path, to=lsn, options=SMALL)
+        assert rooms_in(path) == states[lsn], f"restored to LSN {lsn}"
+        shutil.rmtree(path)
+    lsn = max(lsn for lsn in wanted if lsn in times and lsn < max(times))
+    moment = dt.datetime.fromtimestamp(times[lsn] / 1e6, dt.UTC) + dt.timedelta(microseconds=1)
+    restore(tmp_path / "backup", tmp_path / "then", to=moment, options=SMALL)
+    assert rooms_in(tmp_path / "then") == states[lsn]
+    restore(tmp_path / "backup", tmp_path / "all", options=SMALL)
+    assert rooms_in(tmp_path / "all") == states[max(states)]
+
+
+def test_a_second_backup_stores_what_is_new(tmp_path: Path) -> None:
+    with Store(tmp_path / "data", SMALL) as store:
+        live(store, random.Random(1), 50)
+        first = store.backup(tmp_path / "backup")
+        second = store.backup(tmp_path / "backup")
+        assert second.new_files < second.files == first.files
+        assert second.new_bytes < first.new_bytes
+
+
+def test_a_damaged_or_foreign_backup_is_refused_by_name(tmp_path: Path) -> None:
+    with Store(tmp_path / "data", SMALL) as store:
+        live(store, random.Random(1), 20)
+        report = store.backup(tmp_path / "backup")
+    with (
+        Store(tmp_path / "other", SMALL) as store,
+        pytest.raises(BackupError, match="another store"),
+    ):
+        store.backup(tmp_path / "backup")
+    with pytest.raises((BackupError, ArchiveError), match=str(report.lsn + 1000)):
+        restore(tmp_path / "backup", tmp_path / "new1", to=report.lsn + 1000, options=SMALL)
+    with pytest.raises(BackupError, match="no tables"):
+        restore(tmp_path / "backup", tmp_path / "new2", to=1, options=SMALL)
+    with pytest.raises(BackupError, match="time zone"):
+        restore(tmp_path / "backup", tmp_path / "new3", to=dt.datetime(2030, 1, 1), options=SMALL)  # noqa: DTZ001
+    with pytest.raises(NotALog, match="not empty"):
+        restore(tmp_path / "backup", tmp_path / "data", options=SMALL)
+    with pytest.raises(ArchiveError):
+        restore(tmp_path / "nothing", tmp_path / "new4", options=SMALL)
+    victim = max((tmp_path / "backup" / "files").iterdir(), key=lambda file: file.stat().st_size)
+    victim.write_bytes(b"x" + victim.read_bytes()[1:])
+    with pytest.raises(BackupError, match=f"{victim.name}.*damaged"):
+        restore(tmp_path / "backup", tmp_path / "new5", options=SMALL)
+    victim.unlink()
+    with pytest.raises(BackupError, match=f"{victim.name}.*missing"):
+        restore(tmp_path / "backup", tmp_path / "new6", options=SMALL)
+
+
+def test_lost_tables_are_made_again_from_the_log(tmp_path: Path) -> None:
+    with Store(tmp_path, SMALL) as store:
+        guests = guests_of(store)
+        guests.index("by_email", lambda guest: guest.email)
+        states = live(store, random.Random(2), 40)
+        with store.transaction() as tx:
+            guests.put(tx, Guest("g1", "a@x"))
+        before = store.fingerprint()
+    shutil.rmtree(tmp_path / "tables")
+    (tmp_path / "tables").mkdir()
+    redone = rebuild(tmp_path, options=SMALL)
+    assert redone.after == 0
+    with Store(tmp_path, SMALL) as store:
+        assert store.fingerprint() == before
+        assert guests_of(store).index("by_email", lambda guest: guest.email).count(store) == 1
+    assert rooms_in(tmp_path) == states[max(states)]
+    assert (tmp_path / "tables.old").exists()
+
+
+def test_where_the_log_does_not_reach_a_backup_helps(tmp_path: Path) -> None:
+    import msgspec
+
+    options = msgspec.structs.replace(
+        SMALL,
+        window_bytes=0,
+        log=msgspec.structs.replace(SMALL.log, segment_bytes=16 * 1024, record_bytes=8192),
+    )
+    path = tmp_path / "data"
+    with Store(path, options) as store:
+        live(store, random.Random(2), 150)
+        store.backup(tmp_path / "backup")
+        states = live(store, random.Random(4), 150)
+        store.checkpoint()
+        store.log.housekeep()
+        before = store.fingerprint()
+        with pytest.raises(TablesLost):
+            verify(store)
+        first = store.log.first_lsn
+        assert first > 1
+    shutil.rmtree(path / "tables")
+    with pytest.raises(TablesLost, match="backup"):
+        Store(path, options)
+    with pytest.raises(TablesLost, match="give a backup"):
+        rebuild(path, options=options)
+    with pytest.raises(BackupError, match="no tables"):
+        rebuild(path, backup=tmp_path / "backup", options=options)
+    restore(tmp_path / "backup", tmp_path / "new", options=options)
+    assert rooms_in(tmp_path / "new") != states[max(states)]
+    with Store(tmp_path / "new", options) as store:
+        assert store.fingerprint() != before
+
+
+def test_rebuilding_from_a_backup_whose_base_the_log_still_reaches(tmp_path: Path) -> None:
+    with Store(tmp_path / "data", SMALL) as store:
+        live(store, random.Random(2), 30)
+        store.backup(tmp_path / "backup")
+        live(store, random.Random(4), 30)
+        before = store.fingerprint()
+        assert verify(store, backup=tmp_path / "backup").same
+    shutil.rmtree(tmp_path / "data" / "tables")
+    redone = rebuild(tmp_path / "data", backup=tmp_path / "backup", options=SMALL)
+    assert redone.after > 0
+    with Store(tmp_path / "data", SMALL) as store:
+        assert store.fingerprint() == before
+
+
+def test_tables_that_are_ahead_of_their_log_are_refused(tmp_path: Path) -> None:
+    with Store(tmp_path, SMALL) as store:
+        live(store, random.Random(2), 10)
+    shutil.rmtree(tmp_path / "log")
+    with Store(tmp_path / "other", SMALL):
+        pass
+    shutil.copytree(tmp_path / "other" / "log", tmp_path / "log")
+    with pytest.raises(TablesAhead, match="do not belong together"):
+        Store(tmp_path, SMALL)
+
+
+def test_verify_notices_tables_that_are_not_what_the_log_makes(tmp_path: Path) -> None:
+    with Store(tmp_path, SMALL) as store:
+        live(store, random.Random(2), 10)
+        assert verify(store).same
+        from walnut.store.engine import Batch
+
+        store._tables.public.write(Batch({b"\0\0\0\x41bad": b"x"}), store.applied_lsn)
+        assert not verify(store).same
+
+
+def test_a_clone_goes_its_own_way(tmp_path: Path) -> None:
+    with Store(tmp_path / "data", SMALL) as store:
+        guests = guests_of(store)
+        with store.transaction() as tx:
+            guests.put(tx, Guest("g1", "a@x"))
+        clone(store, tmp_path / "copy")
+        with Store(tmp_path / "copy", SMALL) as copy:
+            guests_there = guests_of(copy)
+            assert guests_there.get(copy, "g1") == Guest("g1", "a@x")
+            with copy.transaction() as tx:
+                guests_there.delete(tx, "g1")
+        assert guests.get(store, "g1") == Guest("g1", "a@x")
+        with pytest.raises(NotALog):
+            clone(store, tmp_path / "copy")
+    assert not (tmp_path / "copy.cloning").exists()
