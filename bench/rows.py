@@ -168,7 +168,7 @@ def large(setting: Setting, _: Peers) -> list[Row]:
         walnut.Log(setting.fresh("recycled"), walnut.LogOptions(retention=keep)) as recycled,
     ):
         for group in (1, 16):
-            records, size = [data] * group, group << 16
+            records = [data] * group
             for name, log in (("new", new), ("recycled", recycled)):
 
                 def ours(log: walnut.Log = log, records: list[bytes] = records) -> float:
@@ -181,10 +181,10 @@ def large(setting: Setting, _: Peers) -> list[Row]:
                 runs[f"{name} {group}"] = ours
             runs[f"limit {group}"] = functools.partial(
                 lambda size, groups: size * bare_disk(setting.folder / "limit", size, groups),
-                size,
+                group << 16,
                 count // group,
             )
-        for _ in range(6):  # until there are segments to recycle
+        for _turn in range(6):  # until there are segments to recycle
             runs["recycled 16"]()
         got = medians(runs, setting.rounds)
     return [

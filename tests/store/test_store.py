@@ -133,7 +133,7 @@ def test_answers_can_be_waited_for_later(store: Store) -> None:
 
 def test_others_may_append_to_the_same_log(store: Store) -> None:
     counter = store.counter("n")
-    seen = []
+    seen: list[int] = []
 
     def disturbed(tx: Transaction) -> int:
         if not seen:
@@ -333,7 +333,7 @@ def test_misuse_of_transactions_has_names(store: Store) -> None:
         del tx
 
     with pytest.raises(AwaitInTransaction, match="coroutine"):
-        store.call(coroutine)
+        store.call(coroutine)  # type: ignore[unused-coroutine]
     with pytest.raises(NestedTransaction), store.transaction():
         store.call(lambda tx: None)
     with store.transaction() as tx:
