@@ -20,9 +20,10 @@ REPORT := .build/pytest.xml
 run: .venv/.ready ## append a real file to a log, verify it, show it (FILE=path; else a log of this machine)
 	@$(BIN)/python -m walnut.log.demo $(if $(FILE),"$(FILE)")
 
-test: lint packages ## linters, types, all tests, the simulator; then what could not be run
+test: lint packages ## linters, types, all tests, the simulators; then what could not be run
 	$(BIN)/python -m pytest --junitxml=$(REPORT)
 	$(BIN)/walnut-sim --seeds $(SEEDS)
+	$(BIN)/walnut-sim --store --seeds $(SEEDS)
 	@$(BIN)/python tools/closing_report.py $(REPORT)
 
 bench: .venv/.ready-bench ## measure against other stores and the bare disk (ARGS=... for bench's own options)
@@ -34,12 +35,14 @@ lint: .venv/.ready-dev ## ruff, formatting, import layers, types
 	$(BIN)/lint-imports --no-logo --cache-dir .build/imports
 	$(BIN)/mypy
 
-sim: .venv/.ready ## the simulator alone (SEEDS=2000, or SEED=17 to replay one)
+sim: .venv/.ready ## the simulators alone, of the log and of the store (SEEDS=2000, or SEED=17 to replay one)
 	$(BIN)/walnut-sim $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
+	$(BIN)/walnut-sim --store $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
 
 soak: SEEDS = 20000
-soak: .venv/.ready ## the simulator for some ten minutes (SEEDS=20000)
+soak: .venv/.ready ## the simulators for some ten minutes (SEEDS=20000)
 	$(BIN)/walnut-sim --seeds $(SEEDS)
+	$(BIN)/walnut-sim --store --seeds $(SEEDS)
 
 clean: ## remove the environment and everything built
 	rm -rf .venv .build .hypothesis build dist
