@@ -6,7 +6,7 @@ script may want to read is alone on stdout, and the exit codes below mean the sa
     0    done
     1    refused: the one line on stderr says by what, and what to do about it
     2    the command line is wrong
-    3    damage was found (`walnut log verify`, `walnut log archive --check`)
+    3    damage was found (`walnut log verify`, `walnut log archive --check`, `walnut store verify`)
     130  interrupted by Ctrl-C
     141  whoever read the output went away, as in `... | head`
 """
@@ -23,6 +23,8 @@ import click
 
 from walnut.log import LogError
 from walnut.log.cli import arguments, log
+from walnut.store.cli import store
+from walnut.store.errors import StoreError
 
 REFUSED = 1
 WRONG_USE = 2
@@ -45,7 +47,7 @@ class Root(click.Group):
             if sys.stderr.isatty():
                 click.echo(err=True)  # ends the line on which the terminal wrote ^C
             raise click.exceptions.Exit(INTERRUPTED) from None
-        except LogError as error:
+        except (LogError, StoreError) as error:
             raise click.ClickException(str(error)) from error
         except OSError as error:
             raise click.ClickException(_say(error)) from error
@@ -90,6 +92,7 @@ def walnut() -> None:
 
 
 walnut.add_command(log)
+walnut.add_command(store)
 
 
 def main() -> None:

@@ -12,7 +12,6 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -57,71 +56,6 @@ def refused(result: Result, code: int) -> str:
     assert result.stderr.count("\n") == 1
     assert "Traceback" not in result.stderr
     return result.stderr
-
-
-# -- help ---------------------------------------------------------------------------------------
-
-
-def commands(group: click.Group, path: str = "walnut") -> Iterator[tuple[str, click.Command]]:
-    yield path, group
-    for name, command in group.commands.items():
-        if isinstance(command, click.Group):
-            yield from commands(command, f"{path} {name}")
-        else:
-            yield f"{path} {name}", command
-
-
-COMMANDS = dict(commands(walnut))
-
-
-@pytest.fixture
-def newcomer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A directory with a log and a file in it, and `walnut` on the PATH."""
-    program = tmp_path / "bin" / "walnut"
-    program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\nexec {shlex.join(WALNUT)} "$@"\n')
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
-    home = tmp_path / "home"
-    home.mkdir()
-    (home / "access.log").write_bytes(b"GET /\nGET /about\n")
-    make_log(home / "data" / "log", 20)
-    return home
-
-
-@pytest.mark.parametrize("path", COMMANDS)
-def test_the_examples_in_every_help_text_work(path: str, newcomer: Path) -> None:
-    result = CliRunner().invoke(walnut, [*path.split()[1:], "--help"], prog_name="walnut")
-    assert result.exit_code == 0
-    examples = re.findall(r"^ +\$ (.+)$", result.stdout, re.MULTILINE)
-    assert any(f"{path} " in example for example in examples)
-    for example in examples:
-        if "--follow" in example:
-            with subprocess.Popen(
-                shlex.split(example), cwd=newcomer, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-            ) as process:
-                assert process.stdout is not None
-                assert process.stdout.readline().startswith(b"record ")
-                process.send_signal(signal.SIGINT)
-                assert process.wait(30) == 130
-            continue
-        done = subprocess.run(
-            example,
-            check=False,
-            shell=True,
-            cwd=newcomer,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-        assert (done.returncode, done.stderr) == (0, "")
-        assert done.stdout
-
-
-def test_help_fits_eighty_columns_and_leaves_no_command_without_a_word() -> None:
-    for path in COMMANDS:
-        result = CliRunner().invoke(walnut, [*path.split()[1:], "--help"], terminal_width=80)
-        assert max(map(len, result.stdout.splitlines())) <= 80
 
 
 # -- append and cat -----------------------------------------------------------------------------

@@ -167,7 +167,7 @@ def sync_path(path: str) -> None:
         _datasync(fd)
     finally:
         os.close(fd)
-    _sync_directory(os.path.dirname(path))
+    _sync_directory(os.path.dirname(path) or ".")
 
 
 class RealFile:

@@ -30,7 +30,7 @@ from walnut.log.model import LogOptions
 from walnut.log.place import Place
 from walnut.store.engine import Engine, OpenEngine, applied_lsn
 from walnut.store.errors import BackupError
-from walnut.store.record import unpack
+from walnut.store.record import unpack, utc
 from walnut.store.rocks import remove_tables
 
 VERSION: Final = 1
@@ -218,12 +218,11 @@ def _fetch(place: Place, file: BaseFile) -> bytes:
 def _cut_at(path: str, moment: dt.datetime, options: LogOptions) -> int:
     if moment.tzinfo is None:
         raise BackupError(f"{moment} has no time zone: give an aware datetime")
-    limit = int(moment.timestamp() * 1e9)
     with Log(path, options) as log:
         last = log.first_lsn - 1
         for record in log.read():
             commit = unpack(record.data, record.lsn)
-            if (commit.time if commit is not None else record.time) > limit:
+            if utc(commit.time if commit is not None else record.time) > moment:
                 break
             last = record.lsn
         log.truncate_after(last)

@@ -14,6 +14,7 @@ import msgspec
 from walnut.log import Log
 from walnut.log.disk import StrPath, read_file, replace_file
 from walnut.log.errors import NotALog
+from walnut.log.opening import find_directory
 from walnut.log.place import Place
 from walnut.store.backup import fetch_base, restore_files
 from walnut.store.engine import OpenEngine
@@ -109,6 +110,7 @@ def rebuild(
 
     Raises TablesLost if the log alone does not reach back to the beginning; BackupError, LogLocked."""
     options = options or StoreOptions()
+    find_directory(f"{path}/log", options.log, create=False)
     with Log(f"{path}/log", options.log) as log:  # nobody else may have it
         first, last, log_id = log.first_lsn, log.durable_lsn, log.log_id
     tables = Path(path) / "tables"
@@ -161,7 +163,7 @@ def verify_tables(
     try:
         redo(store.log, second, store.keyring, upto=snapshot.lsn, progress=progress)
         view, lsn = second.snapshot()
-        theirs = fingerprint(Snapshot(view, lsn, store.keyring))
-        return Verified(snapshot.lsn, fingerprint(snapshot), theirs)
+        theirs = fingerprint(Snapshot(view, lsn, store.keyring), lsn)
+        return Verified(snapshot.lsn, fingerprint(snapshot, snapshot.lsn), theirs)
     finally:
         second.close()

@@ -16,6 +16,7 @@ from typing import Final
 
 import msgspec
 
+from walnut.store.model import TableStat
 from walnut.store.tables import ID_BYTES, PRIVATE
 
 FIRST_ID: Final = 64
@@ -46,6 +47,17 @@ class TableInfo(msgspec.Struct, frozen=True):
     indexes: dict[str, IndexInfo] = {}
     subjects: bool = False
     before: bool = False
+
+
+def table_stat(info: TableInfo) -> TableStat:
+    """What people are told of a table."""
+    return TableStat(
+        info.name,
+        max(info.schemas),
+        list(info.indexes),
+        subjects=info.subjects,
+        before=info.before,
+    )
 
 
 class SequenceRow(msgspec.Struct, frozen=True):

@@ -18,8 +18,8 @@ from walnut.store.catalog import TableInfo
 from walnut.store.errors import Erased, NotRewindable
 from walnut.store.keyring import Keyring
 from walnut.store.keys import Key, decode, plain
-from walnut.store.record import Commit, Meta, unpack
-from walnut.store.schema import PLAIN, SEALED, unseal
+from walnut.store.record import Commit, Meta, unpack, utc
+from walnut.store.schema import fields_of
 from walnut.store.table import Table
 from walnut.store.tables import ID_BYTES
 from walnut.store.transaction import Transaction
@@ -100,7 +100,7 @@ class Feed:
         commit = unpack(record.data, record.lsn)
         if commit is None:
             return
-        time = dt.datetime.fromtimestamp(commit.time / 1e9, dt.UTC)
+        time = utc(commit.time)
         for key, value in commit.writes.items():
             info = self._info(int.from_bytes(key[:ID_BYTES], "big"))
             if info is None or (self._only is not None and info.name not in self._only):
@@ -147,14 +147,6 @@ class Feed:
 
 
 _NO_TABLE: Final = TableInfo("", 0, {})
-
-
-def fields_of(key: bytes, data: bytes, keyring: Keyring) -> dict[str, Any]:
-    """A row as the dict of its fields, whatever its schema. Raises Erased."""
-    if data[0] == SEALED:
-        data = PLAIN + unseal(key, data, keyring)
-    fields: dict[str, Any] = msgspec.msgpack.decode(data[3:])
-    return fields
 
 
 class Rewind:

@@ -155,7 +155,8 @@ class StoreStat(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         applied_lsn: what the tables hold. `checkpoint_lsn`: what of it is flushed.
-        checkpoint_age: seconds since the last checkpoint of this process, or since it was opened.
+        checkpoint_age: seconds since the last checkpoint of this process, or since it was opened;
+            None where another process writes the store.
         window: the oldest LSN that is still in the log, and when it was written (ns; 0 if empty).
         overlay: entries that are not in the tables yet.
         memory_bytes: held by the engines.
@@ -166,7 +167,7 @@ class StoreStat(msgspec.Struct, frozen=True, kw_only=True):
     durable_lsn: int
     applied_lsn: int
     checkpoint_lsn: int
-    checkpoint_age: float
+    checkpoint_age: float | None
     window: tuple[int, int]
     log_bytes: int
     overlay: int

@@ -9,6 +9,7 @@ same records make the same tables, wherever and whenever.
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Final
 
 import msgspec
@@ -102,6 +103,14 @@ def unpack(record: bytes | memoryview, lsn: int) -> Commit | None:
             f"{VERSION}: open the store with the newer one that wrote it"
         )
     return commit
+
+
+_EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+
+
+def utc(time: int) -> dt.datetime:
+    """The microsecond that a time in ns since the Unix epoch is in."""
+    return _EPOCH + dt.timedelta(microseconds=time // 1000)
 
 
 def hidden_bound(lsn: int) -> bytes:

@@ -17,13 +17,13 @@ import msgspec
 from walnut.log import LogReader
 from walnut.log.disk import StrPath
 from walnut.log.opening import check_path
-from walnut.store.catalog import TableInfo
+from walnut.store.catalog import TableInfo, table_stat
 from walnut.store.changes import Change, Feed
 from walnut.store.declare import Declarations
 from walnut.store.errors import KeysMissing, TablesLost, UnknownTable
 from walnut.store.keyring import Keyring
 from walnut.store.keys import Key
-from walnut.store.model import StoreOptions
+from walnut.store.model import StoreOptions, StoreStat
 from walnut.store.overlay import Missing, Overlay, merge
 from walnut.store.record import unpack
 from walnut.store.schema import Codec, Upgrade
@@ -142,6 +142,24 @@ class StoreReader:
     def infos(self) -> dict[int, TableInfo]:
         """What the store knows of its tables, by number."""
         return self._declared.by_id(self)
+
+    def stat(self) -> StoreStat:
+        """The store at a glance, as of the last `refresh`."""
+        log = self.log.stat()
+        oldest = next(iter(self.log.read(stop=log.first_lsn + 1)), None)
+        return StoreStat(
+            path=self.path,
+            next_lsn=log.next_lsn,
+            durable_lsn=log.durable_lsn,
+            applied_lsn=self.lsn,
+            checkpoint_lsn=self._tables.applied,
+            checkpoint_age=None,
+            window=(log.first_lsn, oldest.time if oldest else 0),
+            log_bytes=log.bytes,
+            overlay=len(self._overlay),
+            memory_bytes=self._tables.memory_bytes(),
+            tables=[table_stat(info) for info in self._declared.catalog.scan(self)],
+        )
 
     def changes(
         self, since: int = 0, *, upto: int | None = None, tables: Iterable[str] | None = None

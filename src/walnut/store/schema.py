@@ -157,6 +157,14 @@ def _shape(node: object, above: set[object]) -> object:
     return node
 
 
+def fields_of(key: bytes, data: bytes, keyring: Keyring) -> dict[str, Any]:
+    """A row as the dict of its fields, whatever its schema. Raises Erased."""
+    if data[0] == SEALED:
+        data = PLAIN + unseal(key, data, keyring)
+    fields: dict[str, Any] = msgspec.msgpack.decode(data[3:])
+    return fields
+
+
 def seal(key: bytes, plain: bytes, subject: int, lsn: int, keyring: Keyring) -> bytes:
     """The sealed form of a row's plain bytes, bound to its table, key and LSN. Raises Erased."""
     header = bytes((SEALED,)) + subject.to_bytes(5, "big") + lsn.to_bytes(8, "big")

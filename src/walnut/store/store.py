@@ -28,6 +28,7 @@ from walnut.log.errors import LogError
 from walnut.log.opening import check_path
 from walnut.store.backup import BackupReport, back_up
 from walnut.store.caller import Caller
+from walnut.store.catalog import TableInfo, table_stat
 from walnut.store.changes import Change, Feed, Rewind
 from walnut.store.declare import Declarations
 from walnut.store.errors import NotReached, StoreClosed, StoreError, UnknownTable
@@ -35,7 +36,7 @@ from walnut.store.execution import Execution
 from walnut.store.fingerprint import fingerprint
 from walnut.store.keyring import Keyring, open_keyring
 from walnut.store.keys import Key
-from walnut.store.model import Metrics, Redo, StoreOptions, StoreStat, TableStat
+from walnut.store.model import Metrics, Redo, StoreOptions, StoreStat
 from walnut.store.record import NOBODY, Meta
 from walnut.store.redo import Progress, redo
 from walnut.store.remember import Memory
@@ -149,6 +150,19 @@ class Store(Caller):
     def tables(self) -> list[str]:
         """The names of all tables in the store, declared here or not."""
         return [info.name for info in self._declared.catalog.scan(self)]
+
+    def declared(self, name: str) -> Table[Any]:
+        """The table of this name as it was declared in this process. Raises UnknownTable."""
+        table = self._declared.declared.get(name)
+        if table is None:
+            raise UnknownTable(
+                f"{name} was not declared in this process: `store.table(...)` does that"
+            )
+        return table
+
+    def info(self, name: str) -> TableInfo | None:
+        """What the store knows of a table, declared here or not; None if there is none."""
+        return self._declared.catalog.get(self, name)
 
     def sequence(self, name: str) -> NumberSequence:
         """A sequence: numbers from 1, each given once, without gaps."""
@@ -328,7 +342,8 @@ class Store(Caller):
     def fingerprint(self) -> str:
         """32 hex digits of everything in the tables that backups hold: the same for all stores that
         have applied the same log up to the same LSN. Reads everything."""
-        return fingerprint(self.snapshot())
+        snapshot = self.snapshot()
+        return fingerprint(snapshot, snapshot.lsn)
 
     def stat(self) -> StoreStat:
         """The store at a glance."""
@@ -345,17 +360,8 @@ class Store(Caller):
             window=(log.first_lsn, oldest.time if oldest else 0),
             log_bytes=log.bytes,
             overlay=len(self._execution.overlay),
-            memory_bytes=self._tables.public.memory_bytes() + self._tables.private.memory_bytes(),
-            tables=[
-                TableStat(
-                    info.name,
-                    max(info.schemas),
-                    list(info.indexes),
-                    subjects=info.subjects,
-                    before=info.before,
-                )
-                for info in self._declared.catalog.scan(self)
-            ],
+            memory_bytes=self._tables.memory_bytes(),
+            tables=[table_stat(info) for info in self._declared.catalog.scan(self)],
         )
 
     def _check_open(self) -> None:

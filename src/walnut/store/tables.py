@@ -191,6 +191,10 @@ class Tables(TwoViews):
             self.private.write(Batch(), self._private_applied)
         self.private.flush()
 
+    def memory_bytes(self) -> int:
+        """What the engines hold in memory."""
+        return self.public.memory_bytes() + self.private.memory_bytes()
+
     def close(self) -> None:
         """Let go of the files."""
         self.public.close()

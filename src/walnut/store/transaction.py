@@ -14,16 +14,14 @@ import hashlib
 import random
 import uuid
 from collections.abc import Iterator, Sequence
-from typing import Final, Protocol
+from typing import Protocol
 
 from walnut.store.engine import View
 from walnut.store.errors import TransactionFinished
 from walnut.store.keyring import Keyring
 from walnut.store.overlay import Missing, Overlay, merge
-from walnut.store.record import Meta, Writes
+from walnut.store.record import Meta, Writes, utc
 from walnut.store.tables import PRIVATE
-
-_EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
 class Reader(Protocol):
@@ -88,7 +86,7 @@ class Transaction:
     @property
     def now(self) -> dt.datetime:
         """When this transaction was decided, in UTC. The only clock a function may look at."""
-        return _EPOCH + dt.timedelta(microseconds=self.time // 1000)
+        return utc(self.time)
 
     def new_id(self) -> uuid.UUID:
         """A new id, unique and roughly ascending (UUID version 7, RFC 9562)."""

@@ -4,7 +4,7 @@
     care.py      stat, verify, repair, truncate, slots: the log itself
     copies.py    archive, restore: the log elsewhere
 
-Every example in these commands' help is run by `tests/log/test_cli.py`.
+Every example in these commands' help is run by `tests/test_help.py`.
 """
 
 from __future__ import annotations

@@ -1,0 +1,70 @@
+"""Arguments that several commands share, and how a store is opened for them.
+
+What must stay true: a mistyped DIR is refused by name and never made, except by `put --new`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from walnut.log.model import LogOptions
+from walnut.log.opening import find_directory
+from walnut.log.show import progress
+from walnut.store.cli import values
+from walnut.store.store import Store
+
+directory = click.argument("directory", metavar="DIR")
+table = click.argument("table")
+format_ = click.option(
+    "--format", "format_", type=click.Choice(["json", "table"]), default="json",
+    show_default=True, help="A line of JSON each, or a table for people.",
+)  # fmt: skip
+declare = click.option(
+    "--declare", metavar="MODULE:FUNCTION",
+    help="Called with the store to declare its tables, for those that have indexes or subjects.",
+)  # fmt: skip
+
+
+class KeyParameter(click.ParamType[Any]):
+    """A key, as `values.key` reads it."""
+
+    name = "key"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """See click."""
+        del param, ctx
+        return values.key(value) if isinstance(value, str) else value
+
+
+KEY = KeyParameter()
+
+
+def open_to_write(path: str) -> Store:
+    """The store at a path, folding what a crash left. Raises NotALog, LogLocked."""
+    find_directory(f"{path}/log", LogOptions(), create=False)
+    with progress("folding the log") as report:
+        return Store(path, progress=report)
+
+
+def declare_by(store: Store, function: str) -> None:
+    """Call `module:function` with the store."""
+    module, colon, name = function.partition(":")
+    if not (module and colon and name):
+        raise click.BadParameter(f"{function!r} is not MODULE:FUNCTION, as in app:tables")
+    sys.path.insert(0, "")  # a module of the directory we are in, as `python -m` finds it
+    try:
+        found: Callable[[Store], object] | None = getattr(
+            importlib.import_module(module), name, None
+        )
+    except ImportError as error:
+        raise click.BadParameter(f"{module} can't be imported: {error}") from error
+    finally:
+        sys.path.remove("")
+    if not callable(found):
+        raise click.BadParameter(f"{module} has no function {name}")
+    found(store)

@@ -1,0 +1,154 @@
+"""Looking after a store: `stat`, `tables`, `checkpoint`, `verify`, `rebuild`, `fingerprint`."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import click
+import msgspec
+from rich.console import Console
+from rich.text import Text
+
+from walnut.log.cli.arguments import examples
+from walnut.log.cli.records import write_out
+from walnut.log.show import console, count, duration, facts_table, moment, progress, size
+from walnut.store.care import rebuild as rebuild_tables
+from walnut.store.care import verify as verify_store
+from walnut.store.cli import arguments, values
+from walnut.store.fingerprint import fingerprint as fingerprint_of
+from walnut.store.model import StoreStat
+from walnut.store.remote import StoreReader
+
+DIFFERENT: Final = 3
+"""Exit code when tables and log do not agree."""
+
+source = click.option(
+    "--from", "source", metavar="URL",
+    help="A backup to begin from, when the log no longer reaches back to the beginning.",
+)  # fmt: skip
+
+
+@click.command(epilog=examples("walnut store stat shop", "walnut store stat shop --json"))
+@arguments.directory
+@click.option("--json", "as_json", is_flag=True, help="As one JSON object.")
+def stat(directory: str, *, as_json: bool) -> None:
+    """Show the store at DIR at a glance: its LSNs, its log, its tables."""
+    with StoreReader(directory) as reader:
+        facts = reader.stat()
+    if as_json:
+        click.echo(msgspec.json.encode(facts))
+        return
+    _print_stat(console(), facts)
+
+
+def _print_stat(out: Console, facts: StoreStat) -> None:
+    out.print(Text(click.format_filename(facts.path), "bold"), soft_wrap=True)
+    shown = facts_table()
+    behind = facts.durable_lsn - facts.checkpoint_lsn
+    shown.add_row("durable", f"LSN {facts.durable_lsn}")
+    shown.add_row(
+        "flushed", f"LSN {facts.checkpoint_lsn}; {count(behind, 'record')} to fold at the next open"
+    )
+    first, since = facts.window
+    if since:
+        shown.add_row("restorable", f"from LSN {first}, {moment(since)}, with a backup before it")
+    shown.add_row("log", size(facts.log_bytes))
+    out.print(shown)
+    if facts.tables:
+        out.print()
+        out.print(values.rows_table([_table_row(msgspec.to_builtins(row)) for row in facts.tables]))
+
+
+def _table_row(row: dict[str, Any]) -> dict[str, Any]:
+    words = {True: "yes", False: ""}
+    return {
+        "table": row["name"],
+        "schema": row["schema"],
+        "indexes": ", ".join(row["indexes"]),
+        "subjects": words[row["subjects"]],
+        "before-images": words[row["before"]],
+    }
+
+
+@click.command(
+    epilog=examples("walnut store tables shop", "walnut store tables shop --format table")
+)
+@arguments.directory
+@arguments.format_
+def tables(directory: str, format_: str) -> None:
+    """List the tables of the store at DIR: schema, indexes, what is kept of them."""
+    with StoreReader(directory) as reader:
+        rows = [msgspec.to_builtins(row) for row in reader.stat().tables]
+    if format_ == "table":
+        console().print(values.rows_table([_table_row(row) for row in rows]))
+        return
+    for row in rows:
+        write_out(values.jsonl(row))
+
+
+@click.command(epilog=examples("walnut store checkpoint shop"))
+@arguments.directory
+def checkpoint(directory: str) -> None:
+    """Fold the log into the tables and flush them, so that the next open has nothing to do.
+
+    The log before the restore window may go then.
+    """
+    with arguments.open_to_write(directory) as store:
+        redone = store.redo
+        lsn = store.checkpoint()
+    name = click.format_filename(directory)
+    click.echo(
+        f"{name}: flushed up to LSN {lsn}; {count(redone.transactions, 'transaction')} folded in "
+        f"{duration(redone.seconds)}"
+    )
+
+
+@click.command(
+    epilog=examples("walnut store backup shop backup", "walnut store verify shop --from backup")
+)
+@arguments.directory
+@source
+def verify(directory: str, source: str | None) -> None:
+    """Fold the log into second tables and compare them with those of the store at DIR.
+
+    Exits with 3 if they differ: then `walnut store rebuild` makes them anew. The bytes of the log
+    are checked by `walnut log verify DIR/log`.
+    """
+    with arguments.open_to_write(directory) as store, progress("folding") as shown:
+        found = verify_store(store, backup=source, progress=shown)
+    name = click.format_filename(directory)
+    if not found.same:
+        click.echo(
+            f"walnut: {name}: the tables ({found.tables}) are not what the log makes ({found.log}) at "
+            f"LSN {found.lsn}: `walnut store rebuild {name}` makes them anew",
+            err=True,
+        )
+        raise click.exceptions.Exit(DIFFERENT)
+    click.echo(f"{name}: the tables are what the log makes, at LSN {found.lsn}: {found.tables}")
+
+
+@click.command(epilog=examples("walnut store rebuild shop"))
+@arguments.directory
+@source
+def rebuild(directory: str, source: str | None) -> None:
+    """Make the tables of the store at DIR anew, from its whole log or a backup and the log.
+
+    The old ones are set aside as DIR/tables.old.
+    """
+    with progress("folding") as shown:
+        redone = rebuild_tables(directory, backup=source, progress=shown)
+    click.echo(
+        f"{click.format_filename(directory)}: tables made anew up to LSN {redone.upto}, "
+        f"{count(redone.transactions, 'transaction')} folded in {duration(redone.seconds)}"
+    )
+
+
+@click.command(epilog=examples("walnut store fingerprint shop"))
+@arguments.directory
+def fingerprint(directory: str) -> None:
+    """Print a digest of everything in the tables, and the LSN it is of.
+
+    Two stores that folded the same log up to the same LSN have the same.
+    """
+    with StoreReader(directory) as reader:
+        click.echo(f"{fingerprint_of(reader, reader.lsn)}  LSN {reader.lsn}")

@@ -1,0 +1,232 @@
+"""Rows in and out: `get`, `scan`, `put`, `delete`."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import sys
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import click
+import msgspec
+
+from walnut.log.cli.arguments import examples
+from walnut.log.cli.records import write_out
+from walnut.log.show import console, count
+from walnut.store.catalog import TableInfo, prefix_of
+from walnut.store.cli import arguments, values
+from walnut.store.document import Document, holds_documents, key_of
+from walnut.store.errors import AlreadyDefined, Erased, UnknownTable, WrongType
+from walnut.store.keys import Key, encode
+from walnut.store.record import Meta
+from walnut.store.remote import StoreReader
+from walnut.store.schema import fields_of
+from walnut.store.store import Store
+from walnut.store.table import Table
+from walnut.store.tables import after
+from walnut.store.transaction import Transaction
+
+BATCH = 1000
+"""Rows of one transaction, when many are put."""
+
+LONGEST = 16 << 20
+"""Bytes of a line that are looked at; a row is smaller."""
+
+who = click.option("--by", "principal", default="", metavar="NAME", help="Who does this.")
+why = click.option("--why", "reason", default="", metavar="TEXT", help="Why; both are kept.")
+
+
+def find(reader: StoreReader, name: str) -> TableInfo:
+    """What the store knows of a table. Raises UnknownTable."""
+    for info in reader.infos().values():
+        if info.name == name:
+            return info
+    there = ", ".join(reader.tables()) or "none"
+    raise UnknownTable(f"there is no table {name!r} in {reader.path}; there are: {there}")
+
+
+@click.command(
+    epilog=examples(
+        "walnut store get shop notes n1",
+        """walnut store get shop rooms '["h1", 2]'""",
+    )
+)
+@arguments.directory
+@arguments.table
+@click.argument("key", type=arguments.KEY)
+def get(directory: str, table: str, key: Key) -> None:
+    """Print the row of TABLE with this KEY, as JSON.
+
+    KEY is JSON; a word that is none stands for itself. A key of several parts is a list. A UUID, a
+    time, a date, bytes: {"uuid": "..."}, {"time": ...}, {"date": ...}, {"bytes": "<base64>"}.
+    """
+    with StoreReader(directory) as reader:
+        full = prefix_of(find(reader, table).id) + encode(key)
+        data = reader.read(full)
+        if data is None:
+            raise click.ClickException(
+                f"{table} has no row with the key {values.cell(values.shown(key))}"
+            )
+        write_out(values.jsonl(fields_of(full, data, reader.keyring)))
+
+
+@click.command(
+    epilog=examples(
+        "walnut store scan shop notes",
+        "walnut store scan shop rooms --prefix h1 --reverse --limit 1",
+        "walnut store scan shop rooms --start h1 --format table",
+    )
+)
+@arguments.directory
+@arguments.table
+@click.option("--prefix", type=arguments.KEY, default=(), metavar="KEY", help="Keys that begin so.")
+@click.option("--start", type=arguments.KEY, default=(), metavar="KEY", help="From this key on.")
+@click.option("--stop", type=arguments.KEY, default=(), metavar="KEY", help="Up to, not with, it.")
+@click.option("--reverse", is_flag=True, help="Backwards.")
+@click.option("--limit", type=click.IntRange(min=0), help="So many at most.")
+@arguments.format_
+def scan(
+    directory: str,
+    table: str,
+    prefix: Key,
+    start: Key,
+    stop: Key,
+    limit: int | None,
+    format_: str,
+    *,
+    reverse: bool,
+) -> None:
+    """Print the rows of TABLE in the order of their keys.
+
+    --start and --stop are what comes after the --prefix. Rows about somebody who was erased are
+    left out.
+    """
+    with StoreReader(directory) as reader:
+        base = prefix_of(find(reader, table).id) + encode(prefix)
+        end = base + encode(stop) if stop != () else after(base)
+        items = reader.walk(base + encode(start), end, reverse=reverse)
+        rows = itertools.islice(_readable(items, reader), limit)
+        if format_ == "table":
+            console().print(values.rows_table(list(rows)))
+            return
+        for row in rows:
+            write_out(values.jsonl(row))
+
+
+def _readable(
+    items: Iterable[tuple[bytes, bytes]], reader: StoreReader
+) -> Iterator[dict[str, Any]]:
+    for full, data in items:
+        try:
+            yield fields_of(full, data, reader.keyring)
+        except Erased:
+            continue
+
+
+@click.command(
+    epilog=examples(
+        """walnut store put --new shop notes '{"key": "n2", "value": {"done": 0}}'""",
+        """echo '{"key": "a", "value": 1}' | walnut store put shop notes -""",
+        """walnut store put shop rooms '{"hotel": "h9"}' --declare app:tables""",
+    )
+)
+@arguments.directory
+@arguments.table
+@click.argument("row")
+@click.option("--new", is_flag=True, help="Make the store and the table, if they are not there.")
+@arguments.declare
+@who
+@why
+def put(
+    directory: str,
+    table: str,
+    row: str,
+    declare: str | None,
+    principal: str,
+    reason: str,
+    *,
+    new: bool,
+) -> None:
+    """Put a ROW of JSON into TABLE, or with - each line of stdin.
+
+    Tables made here hold documents: rows of {"key": "...", "value": any JSON}. A table that a
+    program made may have indexes, which only its program knows: name the function that declares
+    them. Many lines are put a thousand to a transaction; one that is refused ends it, and says
+    which.
+    """
+    lines = iter([row.encode()]) if row != "-" else _stdin()
+    meta = Meta(principal, reason)
+    done = 0
+    with Store(directory) if new else arguments.open_to_write(directory) as store:
+        target = writable(store, table, declare, new=new)
+        decoder = msgspec.json.Decoder(target.codec.row)
+        while batch := list(itertools.islice(lines, BATCH)):
+            rows = []
+            for number, text in enumerate(batch, done + 1):
+                try:
+                    rows.append(decoder.decode(text))
+                except msgspec.MsgspecError as error:
+                    raise WrongType(
+                        f"row {number} is none of {table} ({error}); those before transaction "
+                        f"{done // BATCH + 1} were put, {done} of them"
+                    ) from error
+            store.by(meta).call(_put_all, target, rows)
+            done += len(rows)
+    click.echo(f"{count(done, 'row')} put")
+
+
+def _stdin() -> Iterator[bytes]:
+    return iter(functools.partial(sys.stdin.buffer.readline, LONGEST), b"")
+
+
+def _put_all(tx: Transaction, table: Table[Any], rows: list[Any]) -> None:
+    for row in rows:
+        table.put(tx, row)
+
+
+@click.command(
+    epilog=examples(
+        """walnut store put --new shop notes '{"key": "n3", "value": 3}'""",
+        "walnut store delete shop notes n3 --by ann --why 'a mistake'",
+    )
+)
+@arguments.directory
+@arguments.table
+@click.argument("key", type=arguments.KEY)
+@arguments.declare
+@who
+@why
+def delete(
+    directory: str, table: str, key: Key, declare: str | None, principal: str, reason: str
+) -> None:
+    """Delete the row of TABLE with this KEY. Exits with 1 if there is none."""
+    with arguments.open_to_write(directory) as store:
+        target = writable(store, table, declare, new=False)
+        gone = store.by(Meta(principal, reason)).call(target.delete, key)
+    if not gone:
+        raise click.ClickException(
+            f"{table} has no row with the key {values.cell(values.shown(key))}"
+        )
+    click.echo("1 row deleted")
+
+
+def writable(store: Store, name: str, declare: str | None, *, new: bool) -> Table[Any]:
+    """A table to write through: one of documents, or as a program declares it.
+
+    Raises UnknownTable, AlreadyDefined."""
+    if declare is not None:
+        arguments.declare_by(store, declare)
+        return store.declared(name)
+    info = store.info(name)
+    if info is None and not new:
+        there = ", ".join(store.tables()) or "none"
+        raise UnknownTable(
+            f"there is no table {name!r} in {store.path} (there are: {there}): --new makes one"
+        )
+    if info is not None and not holds_documents(info):
+        raise AlreadyDefined(
+            f"{name} is a table of a program, which may keep indexes and encrypt: give the function "
+            "that declares it, as --declare MODULE:FUNCTION"
+        )
+    return store.table(name, Document, key=key_of)

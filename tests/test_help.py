@@ -1,0 +1,117 @@
+"""What `--help` says fits the screen, and its examples work, whatever the command."""
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from tests.log.helpers import SMALL
+from tests.store.helpers import SMALL as STORE
+from walnut.cli import walnut
+from walnut.log import Log
+from walnut.store import Store
+from walnut.store.document import Document
+
+WALNUT = [sys.executable, "-m", "walnut.cli"]
+
+
+def commands(group: click.Group, path: str = "walnut") -> Iterator[tuple[str, click.Command]]:
+    yield path, group
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from commands(command, f"{path} {name}")
+        else:
+            yield f"{path} {name}", command
+
+
+COMMANDS = dict(commands(walnut))
+
+
+@pytest.fixture
+def newcomer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory with a log and a file in it, and `walnut` on the PATH."""
+    program = tmp_path / "bin" / "walnut"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec {shlex.join(WALNUT)} "$@"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "access.log").write_bytes(b"GET /\nGET /about\n")
+    with Log(home / "data" / "log", SMALL) as log:
+        log.append_many([b"record %d" % number for number in range(1, 21)])
+    make_shop(home)
+    return home
+
+
+APP = """
+import msgspec
+
+class Room(msgspec.Struct):
+    hotel: str
+    number: int = 1
+    beds: int = 1
+
+def tables(store):
+    rooms = store.table("rooms", Room, key=lambda room: (room.hotel, room.number))
+    rooms.index("by_beds", lambda room: room.beds)
+    return rooms
+"""
+
+
+def make_shop(home: Path) -> None:
+    """A store with documents, and a table that the program `app` declares."""
+    (home / "app.py").write_text(APP)
+    program: dict[str, Any] = {}
+    exec(APP, program)
+    with Store(home / "shop", STORE) as store:
+        notes = store.table("notes", Document, key=lambda note: note.key)
+        rooms = program["tables"](store)
+        with store.transaction() as tx:
+            notes.put(tx, Document("n1", "buy walnuts"))
+            for number in (1, 2):
+                rooms.put(tx, program["Room"]("h1", number))
+
+
+@pytest.mark.parametrize("path", COMMANDS)
+def test_the_examples_in_every_help_text_work(path: str, newcomer: Path) -> None:
+    result = CliRunner().invoke(walnut, [*path.split()[1:], "--help"], prog_name="walnut")
+    assert result.exit_code == 0
+    examples = re.findall(r"^ +\$ (.+)$", result.stdout, re.MULTILINE)
+    assert any(f"{path} " in example for example in examples)
+    for example in examples:
+        if "--follow" in example:
+            with subprocess.Popen(
+                shlex.split(example), cwd=newcomer, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            ) as process:
+                assert process.stdout is not None
+                assert process.stdout.readline().startswith((b"record ", b'{"lsn":'))
+                process.send_signal(signal.SIGINT)
+                assert process.wait(30) == 130
+            continue
+        done = subprocess.run(
+            example,
+            check=False,
+            shell=True,
+            cwd=newcomer,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout
+
+
+def test_help_fits_eighty_columns_and_leaves_no_command_without_a_word() -> None:
+    for path in COMMANDS:
+        result = CliRunner().invoke(walnut, [*path.split()[1:], "--help"], terminal_width=80)
+        assert max(map(len, result.stdout.splitlines())) <= 80
