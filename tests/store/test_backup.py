@@ -12,7 +12,7 @@ import pytest
 from tests.store.helpers import SMALL, Guest, Room, guests_of, rooms_of
 from walnut.log.errors import ArchiveError, NotALog
 from walnut.store import Store
-from walnut.store.care import clone, rebuild, restore, verify
+from walnut.store.care import rebuild, verify
 from walnut.store.errors import BackupError, TablesAhead, TablesLost
 
 
@@ -59,14 +59,14 @@ def test_any_lsn_and_any_time_can_be_restored(tmp_path: Path) -> None:
     wanted = [lsn for lsn in states if lsn >= first.lsn]
     for number, lsn in enumerate(rng.sample(wanted, 100)):
         path = tmp_path / f"new{number}"
-        restore(tmp_path / "backup", path, to=lsn, options=SMALL)
+        Store.restore(tmp_path / "backup", path, to=lsn, options=SMALL)
         assert rooms_in(path) == states[lsn], f"restored to LSN {lsn}"
         shutil.rmtree(path)
     lsn = max(lsn for lsn in wanted if lsn in times and lsn < max(times))
     moment = dt.datetime.fromtimestamp(times[lsn] / 1e6, dt.UTC) + dt.timedelta(microseconds=1)
-    restore(tmp_path / "backup", tmp_path / "then", to=moment, options=SMALL)
+    Store.restore(tmp_path / "backup", tmp_path / "then", to=moment, options=SMALL)
     assert rooms_in(tmp_path / "then") == states[lsn]
-    restore(tmp_path / "backup", tmp_path / "all", options=SMALL)
+    Store.restore(tmp_path / "backup", tmp_path / "all", options=SMALL)
     assert rooms_in(tmp_path / "all") == states[max(states)]
 
 
@@ -89,22 +89,23 @@ def test_a_damaged_or_foreign_backup_is_refused_by_name(tmp_path: Path) -> None:
     ):
         store.backup(tmp_path / "backup")
     with pytest.raises((BackupError, ArchiveError), match=str(report.lsn + 1000)):
-        restore(tmp_path / "backup", tmp_path / "new1", to=report.lsn + 1000, options=SMALL)
+        Store.restore(tmp_path / "backup", tmp_path / "new1", to=report.lsn + 1000, options=SMALL)
     with pytest.raises(BackupError, match="no tables"):
-        restore(tmp_path / "backup", tmp_path / "new2", to=1, options=SMALL)
+        Store.restore(tmp_path / "backup", tmp_path / "new2", to=1, options=SMALL)
     with pytest.raises(BackupError, match="time zone"):
-        restore(tmp_path / "backup", tmp_path / "new3", to=dt.datetime(2030, 1, 1), options=SMALL)  # noqa: DTZ001
+        here = dt.datetime(2030, 1, 1)  # noqa: DTZ001
+        Store.restore(tmp_path / "backup", tmp_path / "new3", to=here, options=SMALL)
     with pytest.raises(NotALog, match="not empty"):
-        restore(tmp_path / "backup", tmp_path / "data", options=SMALL)
+        Store.restore(tmp_path / "backup", tmp_path / "data", options=SMALL)
     with pytest.raises(ArchiveError):
-        restore(tmp_path / "nothing", tmp_path / "new4", options=SMALL)
+        Store.restore(tmp_path / "nothing", tmp_path / "new4", options=SMALL)
     victim = max((tmp_path / "backup" / "files").iterdir(), key=lambda file: file.stat().st_size)
     victim.write_bytes(b"x" + victim.read_bytes()[1:])
     with pytest.raises(BackupError, match=f"{victim.name}.*damaged"):
-        restore(tmp_path / "backup", tmp_path / "new5", options=SMALL)
+        Store.restore(tmp_path / "backup", tmp_path / "new5", options=SMALL)
     victim.unlink()
     with pytest.raises(BackupError, match=f"{victim.name}.*missing"):
-        restore(tmp_path / "backup", tmp_path / "new6", options=SMALL)
+        Store.restore(tmp_path / "backup", tmp_path / "new6", options=SMALL)
 
 
 def test_lost_tables_are_made_again_from_the_log(tmp_path: Path) -> None:
@@ -153,7 +154,7 @@ def test_where_the_log_does_not_reach_a_backup_helps(tmp_path: Path) -> None:
         rebuild(path, options=options)
     with pytest.raises(BackupError, match="no tables"):
         rebuild(path, backup=tmp_path / "backup", options=options)
-    restore(tmp_path / "backup", tmp_path / "new", options=options)
+    Store.restore(tmp_path / "backup", tmp_path / "new", options=options)
     assert rooms_in(tmp_path / "new") != states[max(states)]
     with Store(tmp_path / "new", options) as store:
         assert store.fingerprint() != before
@@ -199,7 +200,7 @@ def test_a_clone_goes_its_own_way(tmp_path: Path) -> None:
         guests = guests_of(store)
         with store.transaction() as tx:
             guests.put(tx, Guest("g1", "a@x"))
-        clone(store, tmp_path / "copy")
+        store.clone(tmp_path / "copy")
         with Store(tmp_path / "copy", SMALL) as copy:
             guests_there = guests_of(copy)
             assert guests_there.get(copy, "g1") == Guest("g1", "a@x")
@@ -207,5 +208,5 @@ def test_a_clone_goes_its_own_way(tmp_path: Path) -> None:
                 guests_there.delete(tx, "g1")
         assert guests.get(store, "g1") == Guest("g1", "a@x")
         with pytest.raises(NotALog):
-            clone(store, tmp_path / "copy")
+            store.clone(tmp_path / "copy")
     assert not (tmp_path / "copy.cloning").exists()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.store.helpers import SMALL, Guest, every_byte, guests_of
 from walnut.log.disk import RealDisk
 from walnut.store import ERASED, Store
-from walnut.store.care import restore, verify
+from walnut.store.care import verify
 from walnut.store.errors import Erased, InvalidSetting, KeysMissing, NotUnique
 from walnut.store.keyring import DEPTH, PLACES, Keyring, open_keyring
 
@@ -126,7 +126,7 @@ def test_a_restore_to_before_it_does_not_bring_it_back(tmp_path: Path) -> None:
         store.backup(tmp_path / "backup")
         store.erase("g1")
         store.backup(tmp_path / "backup")
-    restore(
+    Store.restore(
         tmp_path / "backup",
         tmp_path / "new",
         to=before,
@@ -143,7 +143,7 @@ def test_a_restore_to_before_it_does_not_bring_it_back(tmp_path: Path) -> None:
             guests.put(tx, Guest("g1", "new@x"))
         assert guests.get(store, "g1") == Guest("g1", "new@x")
         assert by_email.get(store, "new@x") == Guest("g1", "new@x")
-    restore(tmp_path / "backup", tmp_path / "keyless", options=SMALL)
+    Store.restore(tmp_path / "backup", tmp_path / "keyless", options=SMALL)
     with Store(tmp_path / "keyless", SMALL) as store, pytest.raises(KeysMissing, match="fit"):
         guests_of(store).get(store, "g2")
 

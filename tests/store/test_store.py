@@ -213,7 +213,7 @@ def test_an_idempotency_key_is_forgotten_in_time(tmp_path: Path) -> None:
         now[0] += 61 * 10**9
         assert caller.call(counter.add) == 2
         now[0] += 61 * 10**9
-        assert store.call(store._memory.forget) == 1
+        assert store.call(store._execution._memory.forget) == 1
 
 
 def test_a_snapshot_stays_as_it_is(store: Store) -> None:

@@ -162,9 +162,8 @@ def restore_files(
 
     Raises BackupError, ArchiveError, NotALog."""
     place = Place(url)
+    check_empty(path)
     target = Path(path)
-    if target.exists() and any(target.iterdir()):
-        raise NotALog(f"{path} is not empty: restore into a new directory")
     archive = place.inside("log")
     if isinstance(to, dt.datetime):
         restore(archive, f"{path}/log", options=options)
@@ -173,6 +172,12 @@ def restore_files(
         to = restore(archive, f"{path}/log", to_lsn=to, options=options).next_lsn - 1
     (target / "tables").mkdir()
     return fetch_base(place, 0, to, None, f"{path}/tables/public", progress)
+
+
+def check_empty(path: StrPath) -> None:
+    """Raise NotALog if something is in the directory that a store is to be made in."""
+    if Path(path).exists() and any(Path(path).iterdir()):
+        raise NotALog(f"{path} is not empty: give a new directory")
 
 
 def fetch_base(

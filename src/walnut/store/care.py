@@ -1,4 +1,4 @@
-"""What is done to a store as a whole: back up, restore, clone, rebuild, verify.
+"""Tables made a second time: in place of lost ones, and to compare with those there are.
 
 What must stay true: nothing here changes a store that is in use; what is made anew is made beside it and
 checked before it takes a place.
@@ -6,21 +6,18 @@ checked before it takes a place.
 
 from __future__ import annotations
 
-import datetime as dt
 from pathlib import Path
 
 import msgspec
 
 from walnut.log import Log
-from walnut.log.disk import StrPath, read_file, replace_file
-from walnut.log.errors import NotALog
+from walnut.log.disk import StrPath
 from walnut.log.opening import find_directory
 from walnut.log.place import Place
-from walnut.store.backup import fetch_base, restore_files
+from walnut.store.backup import fetch_base
 from walnut.store.engine import OpenEngine
-from walnut.store.errors import KeysMissing, TablesLost
+from walnut.store.errors import TablesLost
 from walnut.store.fingerprint import fingerprint
-from walnut.store.keyring import PLACES, Keyring, open_keyring
 from walnut.store.model import Redo, StoreOptions
 from walnut.store.redo import Progress, redo
 from walnut.store.rocks import remove_tables
@@ -40,62 +37,6 @@ class Verified(msgspec.Struct, frozen=True):
     def same(self) -> bool:
         """They are one and the same."""
         return self.tables == self.log
-
-
-def copy_keys(source: StrPath, path: StrPath, options: StoreOptions) -> None:
-    """Copy the keys of a store (its `keys` directory, or a backup of that) into another's.
-
-    Raises KeysMissing."""
-    disk = options.log.disk
-    ring = Keyring.load(disk, disk.directory(str(source), create=False))
-    if ring is None:
-        raise KeysMissing(
-            f"there are no keys in {source}: it is to have {PLACES[0]} and {PLACES[1]}"
-        )
-    target = disk.directory(str(path), create=True)
-    for name in PLACES:
-        data = read_file(disk.directory(str(source), create=False), name)
-        if data is not None:
-            replace_file(target, name, data)
-
-
-def restore(
-    url: StrPath,
-    path: StrPath,
-    *,
-    to: int | dt.datetime | None = None,
-    keys: StrPath | None = None,
-    options: StoreOptions | None = None,
-    progress: Progress | None = None,
-) -> Redo:
-    """Make a store from a backup, as it was after the LSN or at the moment `to` (all, if None), in a
-    new or empty directory.
-
-    Args:
-        keys: the `keys` directory of the store that was backed up, or a copy of it. Without it, rows
-            about subjects can't be read in the new store. What was erased since stays erased.
-
-    Raises BackupError, ArchiveError, NotALog, KeysMissing."""
-    options = options or StoreOptions()
-    restore_files(url, str(path), to, options.log, progress)
-    if keys is not None:
-        copy_keys(keys, f"{path}/keys", options)
-    else:
-        open_keyring(options.log.disk, f"{path}/keys", new=True)
-    with Store(path, options) as store:
-        return store.redo
-
-
-def clone(store: Store, path: StrPath) -> None:
-    """A copy of a store that is in use, keys included, to try things on. Raises NotALog."""
-    if Path(path).exists() and any(Path(path).iterdir()):
-        raise NotALog(f"{path} is not empty: clone into a new directory")
-    scratch = f"{path}.cloning"
-    try:
-        store.backup(scratch)
-        restore(scratch, path, keys=f"{store.path}/keys", options=store.options)
-    finally:
-        remove_tables(scratch)
 
 
 def rebuild(

@@ -29,7 +29,7 @@ from crc32c import crc32c
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from walnut.log.disk import Directory, Disk, read_file, replace_file
+from walnut.log.disk import Directory, Disk, StrPath, read_file, replace_file
 from walnut.store.errors import Erased, InvalidSetting, KeysMissing
 
 DEPTH: Final = 32
@@ -199,6 +199,24 @@ def open_keyring(disk: Disk, path: str, *, new: bool) -> Keyring:
             "them, rows about subjects can't be read"
         )
     return Keyring.create(disk, directory)
+
+
+def place_keys(disk: Disk, source: StrPath | None, path: str) -> None:
+    """Put the keys of another store into the new one at `path`: from its `keys` directory or a copy of
+    that; new keys, which open nothing there is, if None. Raises KeysMissing."""
+    if source is None:
+        open_keyring(disk, path, new=True)
+        return
+    theirs = disk.directory(str(source), create=False)
+    if Keyring.load(disk, theirs) is None:
+        raise KeysMissing(
+            f"there are no keys in {source}: it is to have {PLACES[0]} and {PLACES[1]}"
+        )
+    ours = disk.directory(path, create=True)
+    for name in PLACES:
+        data = read_file(theirs, name)
+        if data is not None:
+            replace_file(ours, name, data)
 
 
 def _children(secret: bytes) -> tuple[bytes, bytes]:

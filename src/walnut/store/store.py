@@ -12,8 +12,7 @@ again from the log, or from a backup and the log after it.
 from __future__ import annotations
 
 import asyncio
-import threading
-import time
+import datetime as dt
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -21,25 +20,25 @@ from typing import Any, Self, TypeVar
 import msgspec
 
 from walnut.log import Log, Retention
-from walnut.log.background import Housekeeper
 from walnut.log.commit import refuse_event_loop
 from walnut.log.disk import StrPath
-from walnut.log.errors import LogError
 from walnut.log.opening import check_path
-from walnut.store.backup import BackupReport, back_up
+from walnut.store.backup import BackupReport, back_up, check_empty, restore_files
 from walnut.store.caller import Caller
 from walnut.store.catalog import TableInfo, table_stat
 from walnut.store.changes import Change, Feed, Rewind
+from walnut.store.checkpoint import Checkpoints
 from walnut.store.declare import Declarations
-from walnut.store.errors import NotReached, StoreClosed, StoreError, UnknownTable
+from walnut.store.errors import NotReached, StoreClosed, UnknownTable
 from walnut.store.execution import Execution
 from walnut.store.fingerprint import fingerprint
-from walnut.store.keyring import Keyring, open_keyring
+from walnut.store.keyring import Keyring, open_keyring, place_keys
 from walnut.store.keys import Key
 from walnut.store.model import Metrics, Redo, StoreOptions, StoreStat
 from walnut.store.record import NOBODY, Meta
 from walnut.store.redo import Progress, redo
 from walnut.store.remember import Memory
+from walnut.store.rocks import remove_tables
 from walnut.store.schema import Codec, Upgrade
 from walnut.store.sequence import Counter, NumberSequence
 from walnut.store.snapshot import Snapshot
@@ -48,9 +47,6 @@ from walnut.store.tables import Tables
 from walnut.store.transaction import Transaction
 
 Row = TypeVar("Row", bound=msgspec.Struct)
-
-SLOT = "tables"
-"""The log's slot that keeps what the tables have not flushed."""
 
 
 class Store(Caller):
@@ -92,24 +88,22 @@ class Store(Caller):
             self.log.close()
             raise
         self._closed = False
-        self._checkpoint_lock = threading.Lock()
-        self._checkpoint_at = (self.redo.after, time.monotonic(), self.log.metrics.frame_bytes)
         self._declared = Declarations()
         memory = Memory(self._declared.done, self.options.idempotency_seconds)
-        self._memory = memory
         super().__init__(
             Execution(self.log, self._tables, self.keyring, self.options, memory, self.metrics),
             NOBODY,
         )
         self._declared.attach(self)
-        self._slot = self.log.slot(SLOT, max(self.log.first_lsn, self.redo.after + 1))
-        self.checkpoint_error: Exception | None = None
-        """Why the last checkpoint in the background failed; None if it did not."""
-        self._keeper = (
-            Housekeeper(self._keep, min(5.0, self.options.checkpoint_seconds))
-            if self.options.log.background
-            else None
+        self.checkpoints = Checkpoints(
+            self.log,
+            self._tables,
+            self.options,
+            self.metrics,
+            self.redo.after,
+            lambda: self.call(memory.forget),
         )
+        """How far the tables are flushed, and why the last flush failed if it did."""
 
     # -- tables ---------------------------------------------------------------------------------
 
@@ -310,34 +304,49 @@ class Store(Caller):
         scratch = f"{self.path}/tables/copying"
         return back_up(self._tables.public, self.options.engine, self.log, url, scratch, progress)
 
+    @classmethod
+    def restore(
+        cls,
+        url: StrPath,
+        path: StrPath,
+        *,
+        to: int | dt.datetime | None = None,
+        keys: StrPath | None = None,
+        options: StoreOptions | None = None,
+        progress: Progress | None = None,
+    ) -> Redo:
+        """Make a store from a backup, as it was after the LSN or at the moment `to` (all, if None),
+        in a new or empty directory; returns what was folded for it.
+
+        Args:
+            keys: the `keys` directory of the store that was backed up, or a copy of it. Without it,
+                rows about subjects can't be read in the new store. What was erased stays erased.
+
+        Raises BackupError, ArchiveError, NotALog, KeysMissing."""
+        options = options or StoreOptions()
+        restore_files(url, str(path), to, options.log, progress)
+        place_keys(options.log.disk, keys, f"{path}/keys")
+        with cls(path, options) as store:
+            return store.redo
+
+    def clone(self, path: StrPath) -> None:
+        """A copy of the store as it is, keys included, in a new or empty directory, to try things on.
+        Writers go on. Raises NotALog, BackupError."""
+        check_empty(path)
+        scratch = f"{path}.cloning"
+        try:
+            self.backup(scratch)
+            self.restore(scratch, path, keys=f"{self.path}/keys", options=self.options)
+        finally:
+            remove_tables(scratch)
+
     # -- checkpoints ----------------------------------------------------------------------------
 
     def checkpoint(self) -> int:
         """Flush the tables, so that a restart need not fold what is in them again; returns the LSN
         up to which. Writers go on meanwhile. Raises TablesFailed."""
         self._check_open()
-        with self._checkpoint_lock:
-            size = self.log.metrics.frame_bytes
-            lsn = self._tables.flush()
-            self._slot.advance(lsn + 1)
-            self._checkpoint_at = (lsn, time.monotonic(), size)
-            self.metrics.checkpoints += 1
-            return lsn
-
-    def _keep(self) -> None:
-        lsn, at, size = self._checkpoint_at
-        due = (
-            self.log.metrics.frame_bytes - size > self.options.checkpoint_bytes
-            or time.monotonic() - at > self.options.checkpoint_seconds
-        )
-        if due and self._tables.applied > lsn and not self._closed:
-            try:
-                self.checkpoint()
-                self.call(self._memory.forget)
-            except (StoreError, LogError) as error:
-                self.checkpoint_error = error
-            else:
-                self.checkpoint_error = None
+        return self.checkpoints.take()
 
     def fingerprint(self) -> str:
         """32 hex digits of everything in the tables that backups hold: the same for all stores that
@@ -348,15 +357,14 @@ class Store(Caller):
     def stat(self) -> StoreStat:
         """The store at a glance."""
         log = self.log.stat()
-        lsn, at, _ = self._checkpoint_at
         oldest = next(iter(self.log.read(stop=log.first_lsn + 1)), None)
         return StoreStat(
             path=self.path,
             next_lsn=log.next_lsn,
             durable_lsn=log.durable_lsn,
             applied_lsn=self._tables.applied,
-            checkpoint_lsn=lsn,
-            checkpoint_age=time.monotonic() - at,
+            checkpoint_lsn=self.checkpoints.lsn,
+            checkpoint_age=self.checkpoints.age,
             window=(log.first_lsn, oldest.time if oldest else 0),
             log_bytes=log.bytes,
             overlay=len(self._execution.overlay),
@@ -377,12 +385,11 @@ class Store(Caller):
         if self._closed:
             return
         self._closed = self._execution.closed = True
-        if self._keeper is not None:
-            self._keeper.stop()
+        self.checkpoints.stop()
         try:
             if self.log.failure is None:
                 self.log.sync()
-                self._slot.advance(self._tables.flush() + 1)
+                self.checkpoints.take()
         finally:
             try:
                 self.log.close()

@@ -6,9 +6,9 @@ import click
 
 from walnut.log.cli.arguments import examples, lsn, moment
 from walnut.log.show import count, lsns, progress, size
-from walnut.store.care import restore as restore_store
 from walnut.store.cli import arguments
 from walnut.store.record import utc
+from walnut.store.store import Store
 
 url = click.argument("url", metavar="URL")
 
@@ -60,7 +60,7 @@ def restore(
         raise click.UsageError("use --to-lsn or --to-time: both say where to end")
     to = to_lsn if to_time is None else utc(to_time)
     with progress("fetching tables") as shown:
-        redone = restore_store(url, directory, to=to, keys=keys, progress=shown)
+        redone = Store.restore(url, directory, to=to, keys=keys, progress=shown)
     click.echo(
         f"{click.format_filename(directory)}: restored up to LSN {redone.upto}; tables from LSN "
         f"{redone.after}"
