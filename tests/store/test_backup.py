@@ -7,6 +7,7 @@ import random
 import shutil
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from tests.store.helpers import SMALL, Guest, Room, guests_of, rooms_of
@@ -44,27 +45,26 @@ def rooms_in(path: Path) -> dict[str, Room]:
         return found
 
 
+NEVER = dt.datetime.max.replace(tzinfo=dt.UTC)
+
+
 def test_any_lsn_and_any_time_can_be_restored(tmp_path: Path) -> None:
     rng = random.Random(3)
     states: dict[int, dict[str, Room]] = {}
-    times: dict[int, int] = {}
+    times: dict[int, dt.datetime] = {}
     with Store(tmp_path / "data", SMALL) as store:
         rooms_of(store).index("by_hotel", lambda room: room.hotel)
-        report = first = store.backup(tmp_path / "backup")
         for _ in range(4):
             states |= live(store, rng, 60)
-            report = store.backup(tmp_path / "backup")
-        assert report.lsn > first.lsn
-        times = {change.lsn: int(change.time.timestamp() * 1e6) for change in store.changes()}
-    wanted = [lsn for lsn in states if lsn >= first.lsn]
-    for number, lsn in enumerate(rng.sample(wanted, 100)):
+            store.backup(tmp_path / "backup")
+        times = {change.lsn: change.time for change in store.changes()}
+    for number, lsn in enumerate(rng.sample(list(states), 100)):
         path = tmp_path / f"new{number}"
         Store.restore(tmp_path / "backup", path, to=lsn, options=SMALL)
         assert rooms_in(path) == states[lsn], f"restored to LSN {lsn}"
         shutil.rmtree(path)
-    lsn = max(lsn for lsn in wanted if lsn in times and lsn < max(times))
-    moment = dt.datetime.fromtimestamp(times[lsn] / 1e6, dt.UTC) + dt.timedelta(microseconds=1)
-    Store.restore(tmp_path / "backup", tmp_path / "then", to=moment, options=SMALL)
+    lsn = rng.choice([lsn for lsn in states if times.get(lsn, NEVER) < times.get(lsn + 1, NEVER)])
+    Store.restore(tmp_path / "backup", tmp_path / "then", to=times[lsn], options=SMALL)
     assert rooms_in(tmp_path / "then") == states[lsn]
     Store.restore(tmp_path / "backup", tmp_path / "all", options=SMALL)
     assert rooms_in(tmp_path / "all") == states[max(states)]
@@ -90,8 +90,6 @@ def test_a_damaged_or_foreign_backup_is_refused_by_name(tmp_path: Path) -> None:
         store.backup(tmp_path / "backup")
     with pytest.raises((BackupError, ArchiveError), match=str(report.lsn + 1000)):
         Store.restore(tmp_path / "backup", tmp_path / "new1", to=report.lsn + 1000, options=SMALL)
-    with pytest.raises(BackupError, match="no tables"):
-        Store.restore(tmp_path / "backup", tmp_path / "new2", to=1, options=SMALL)
     with pytest.raises(BackupError, match="time zone"):
         here = dt.datetime(2030, 1, 1)  # noqa: DTZ001
         Store.restore(tmp_path / "backup", tmp_path / "new3", to=here, options=SMALL)
@@ -106,6 +104,26 @@ def test_a_damaged_or_foreign_backup_is_refused_by_name(tmp_path: Path) -> None:
     victim.unlink()
     with pytest.raises(BackupError, match=f"{victim.name}.*missing"):
         Store.restore(tmp_path / "backup", tmp_path / "new6", options=SMALL)
+
+
+def test_a_moment_before_all_tables_and_the_log_of_a_backup_is_refused(tmp_path: Path) -> None:
+    options = msgspec.structs.replace(
+        SMALL,
+        window_bytes=0,
+        log=msgspec.structs.replace(SMALL.log, segment_bytes=16 * 1024, record_bytes=8192),
+    )
+    with Store(tmp_path / "data", options) as store:
+        live(store, random.Random(2), 300)
+        store.checkpoint()
+        store.log.housekeep()
+        first = store.log.first_lsn
+        assert first > 1
+        report = store.backup(tmp_path / "backup")
+        assert first < report.lsn
+    with pytest.raises(BackupError, match=f"it has those at: {report.lsn}"):
+        Store.restore(tmp_path / "backup", tmp_path / "new", to=first, options=options)
+    assert not any((tmp_path / "new").iterdir()), "what was begun is taken away"
+    Store.restore(tmp_path / "backup", tmp_path / "new", to=report.lsn, options=options)
 
 
 def test_lost_tables_are_made_again_from_the_log(tmp_path: Path) -> None:
@@ -128,8 +146,6 @@ def test_lost_tables_are_made_again_from_the_log(tmp_path: Path) -> None:
 
 
 def test_where_the_log_does_not_reach_a_backup_helps(tmp_path: Path) -> None:
-    import msgspec
-
     options = msgspec.structs.replace(
         SMALL,
         window_bytes=0,

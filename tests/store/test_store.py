@@ -362,6 +362,24 @@ def test_misuse_of_transactions_has_names(store: Store) -> None:
         asyncio.run(store.run(nested))
 
 
+def test_a_store_is_opened_and_its_tables_declared_also_in_a_coroutine(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with Store(tmp_path, SMALL) as store:
+            rooms = rooms_of(store)
+            by_hotel = rooms.index("by_hotel", lambda room: room.hotel)
+            await store.run(rooms.put, Room("r1", "h1", 1))
+            assert by_hotel.get(store, "h1") == Room("r1", "h1", 1)
+
+            def declares(tx: Transaction) -> None:
+                del tx
+                store.table("late", Room, key=lambda room: room.id)
+
+            with pytest.raises(NestedTransaction):
+                await store.run(declares)
+
+    asyncio.run(main())
+
+
 def test_bad_rows_and_keys_have_names(store: Store) -> None:
     rooms = rooms_of(store)
     with store.transaction() as tx:

@@ -119,9 +119,14 @@ class Ticket(msgspec.Struct, gc=False, eq=False):
         return self.lsn
 
 
+def on_event_loop() -> bool:
+    """Whether this thread runs an event loop."""
+    return _running_loop() is not None
+
+
 def refuse_event_loop(call: str, instead: str) -> None:
     """Raise if this thread runs an event loop, which `call` would stop for the time of a sync."""
-    if _running_loop() is not None:
+    if on_event_loop():
         raise LogError(f"{call} would block this event loop while the disk works: use {instead}")
 
 

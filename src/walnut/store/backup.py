@@ -153,9 +153,9 @@ def restore_files(
     to: int | dt.datetime | None,
     options: LogOptions,
     progress: Progress | None = None,
-) -> Base:
-    """Put tables and log of a moment into `path`, which is new or empty; returns the base that was
-    taken. Opening it as a store folds the rest.
+) -> None:
+    """Put tables and log of a moment into `path`, which is new or empty. Opening it as a store folds
+    the rest: all of it, if no tables are as old and the log reaches back to the beginning.
 
     Args:
         to: the last LSN; or a time, and the last transaction decided until then; None: all.
@@ -163,15 +163,21 @@ def restore_files(
     Raises BackupError, ArchiveError, NotALog."""
     place = Place(url)
     check_empty(path)
-    target = Path(path)
-    archive = place.inside("log")
-    if isinstance(to, dt.datetime):
-        restore(archive, f"{path}/log", options=options)
-        to = _cut_at(f"{path}/log", to, options)
-    else:
-        to = restore(archive, f"{path}/log", to_lsn=to, options=options).next_lsn - 1
-    (target / "tables").mkdir()
-    return fetch_base(place, 0, to, None, f"{path}/tables/public", progress)
+    log, tables, archive = f"{path}/log", f"{path}/tables", place.inside("log")
+    try:
+        if isinstance(to, dt.datetime):
+            first = restore(archive, log, options=options).first_lsn
+            last = _cut_at(log, to, options)
+        else:
+            restored = restore(archive, log, to_lsn=to, options=options)
+            first, last = restored.first_lsn, restored.next_lsn - 1
+        Path(tables).mkdir()
+        if first > 1 or any(base.lsn <= last for base in bases(place)):
+            fetch_base(place, first - 1, last, None, f"{tables}/public", progress)
+    except BaseException:
+        for half_made in (log, tables):
+            remove_tables(half_made)
+        raise
 
 
 def check_empty(path: StrPath) -> None:

@@ -6,10 +6,11 @@ What must stay true: every transaction that is not the store's own begins here.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from walnut.log.commit import refuse_event_loop
+from walnut.log.commit import on_event_loop, refuse_event_loop
 from walnut.store.errors import InvalidSetting
 from walnut.store.execution import Answer, Execution
 from walnut.store.record import Meta
@@ -51,6 +52,20 @@ class Caller:
         """`run` for threads. Raises as `run`."""
         refuse_event_loop("Store.call", "`await store.run(...)`")
         return self.submit(function, *args, **kwargs).wait()
+
+    def call_at_start(
+        self,
+        function: Callable[Concatenate[Transaction, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """`call`, also on an event loop, which it stops: for what a program does once, as it opens its
+        store. Raises as `run`."""
+        self._execution.check_nesting()
+        if not on_event_loop():
+            return self.call(function, *args, **kwargs)
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(lambda: self.call(function, *args, **kwargs)).result()
 
     def submit(
         self,

@@ -95,7 +95,7 @@ class Declarations:
                 f"{codec.table} was declared before in this process: declare each table once, and "
                 "hand it on"
             )
-        info = self._store.call(
+        info = self._store.call_at_start(
             self._register, codec.table, codec, subjects=subject is not None, before=before
         )
         table = Table(info, codec, key, subject)
@@ -166,7 +166,9 @@ class Declarations:
         if name in table.indexes:
             raise AlreadyDefined(f"{table.name}.{name} was declared before in this process")
         definition = definition_of(function, version)
-        info, new = self._store.call(self._register_index, table, name, definition, unique=unique)
+        info, new = self._store.call_at_start(
+            self._register_index, table, name, definition, unique=unique
+        )
         index = Index(table, name, function, info)
         table.indexes[name] = index  # from now on kept; what was there before is entered below
         if new:
@@ -175,13 +177,13 @@ class Declarations:
             except BaseException:
                 del table.indexes[name]
                 raise
-            self._store.call(self._finish_index, table, name, info)
+            self._store.call_at_start(self._finish_index, table, name, info)
         return index
 
     def _build(self, table: Table[Row], index: Index[Row]) -> None:
         at: bytes | None = b""
         while at is not None:
-            at = self._store.call(table.fill, index, at, _BUILD_BATCH)
+            at = self._store.call_at_start(table.fill, index, at, _BUILD_BATCH)
 
     def _register_index(
         self, tx: Transaction, table: Table[Row], name: str, definition: str, *, unique: bool

@@ -120,7 +120,7 @@ class Execution:
         """Run `function(tx, *args, **kwargs)` and return its result once it is durable."""
         for _ in range(TRIES):
             if not self._order.acquire(blocking=False):
-                self._check_nesting()
+                self.check_nesting()
                 answer = await asyncio.to_thread(self.submit, function, args, kwargs, meta)
                 return await asyncio.to_thread(answer.wait)
             self._owner = threading.get_ident()
@@ -255,7 +255,7 @@ class Execution:
         return last if last is not None and not last.done else None
 
     def _acquire(self) -> None:
-        self._check_nesting()
+        self.check_nesting()
         self._order.acquire()
         self._owner = threading.get_ident()
 
@@ -263,7 +263,8 @@ class Execution:
         self._owner = 0
         self._order.release()
 
-    def _check_nesting(self) -> None:
+    def check_nesting(self) -> None:
+        """Raise NestedTransaction if this thread is in a transaction."""
         if self._owner == threading.get_ident():
             raise NestedTransaction(
                 "a transaction was begun inside another one of this thread: hand the outer one on "
