@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from tests.store.helpers import SMALL, Guest, Room, guests_of, rooms_of
@@ -198,7 +199,6 @@ def test_an_idempotency_key_gives_the_first_result_also_after_reopening(tmp_path
 
 
 def test_an_idempotency_key_is_forgotten_in_time(tmp_path: Path) -> None:
-    import msgspec
 
     now = [10**18]
     options = msgspec.structs.replace(
@@ -360,6 +360,21 @@ def test_misuse_of_transactions_has_names(store: Store) -> None:
 
     with pytest.raises(NestedTransaction):
         asyncio.run(store.run(nested))
+
+
+def test_coroutines_with_more_than_the_buffer_holds_are_held_back_and_not_refused(
+    tmp_path: Path,
+) -> None:
+    log = msgspec.structs.replace(SMALL.log, record_bytes=40_000, buffer_bytes=100_000)
+
+    async def main() -> None:
+        async with Store(tmp_path, msgspec.structs.replace(SMALL, log=log)) as store:
+            rooms = rooms_of(store)
+            many = [Room(f"r{n}", "h" * 20_000, n) for n in range(100)]
+            await asyncio.gather(*(store.run(rooms.put, room) for room in many))
+            assert rooms.count(store) == 100
+
+    asyncio.run(main())
 
 
 def test_a_store_is_opened_and_its_tables_declared_also_in_a_coroutine(tmp_path: Path) -> None:

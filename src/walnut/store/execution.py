@@ -83,7 +83,7 @@ class Execution:
         self._log = log
         self._tables = tables
         self._keyring = keyring
-        self._options = options
+        self._slow_seconds = options.slow_seconds
         self._memory = memory
         self._metrics = metrics
         self._clock = options.log.clock
@@ -118,39 +118,64 @@ class Execution:
         self, function: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any], meta: Meta
     ) -> T:
         """Run `function(tx, *args, **kwargs)` and return its result once it is durable."""
-        for _ in range(TRIES):
-            if not self._order.acquire(blocking=False):
-                self.check_nesting()
-                answer = await asyncio.to_thread(self.submit, function, args, kwargs, meta)
-                return await asyncio.to_thread(answer.wait)
+        if self._order.acquire(blocking=False):
             self._owner = threading.get_ident()
             try:
-                result, error, ticket = self._execute(function, args, kwargs, meta, defer=False)
-            except EndMoved:
-                self._metrics.reruns += 1
-                continue
+                outcome = self._decide(function, args, kwargs, meta, defer=False)
             finally:
                 self._release()
-            if ticket is not None:
-                await ticket
-            if error is not None:
-                raise error
-            return result  # type: ignore[no-any-return]
-        raise self._moving(function)
+        else:  # a thread is in its function: wait for it in another one
+            self.check_nesting()
+            outcome = await asyncio.to_thread(
+                self._in_turn, function, args, kwargs, meta, defer=False
+            )
+        result, error, ticket = outcome
+        if ticket is not None:
+            await ticket
+        if error is not None:
+            raise error
+        return result  # type: ignore[no-any-return]
 
     def submit(
         self, function: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any], meta: Meta
     ) -> Answer[T]:
         """Run `function(tx, *args, **kwargs)` now; the answer waits until it is durable."""
+        return Answer(*self._in_turn(function, args, kwargs, meta, defer=True))
+
+    def _in_turn(
+        self,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        meta: Meta,
+        *,
+        defer: bool,
+    ) -> Outcome:
+        self._acquire()
+        try:
+            return self._decide(function, args, kwargs, meta, defer=defer)
+        finally:
+            self._release()
+
+    def _decide(
+        self,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        meta: Meta,
+        *,
+        defer: bool,
+    ) -> Outcome:
+        """Run the function, again if others appended to the log meanwhile. Raises EndMoved."""
         for _ in range(TRIES):
-            self._acquire()
             try:
-                return Answer(*self._execute(function, args, kwargs, meta, defer=True))
+                return self._execute(function, args, kwargs, meta, defer=defer)
             except EndMoved:
                 self._metrics.reruns += 1
-            finally:
-                self._release()
-        raise self._moving(function)
+        raise EndMoved(
+            f"{name_of(function)} was run {TRIES} times and each time others appended to the log before "
+            "it could commit: let them pass through the store, or try again"
+        )
 
     @contextmanager
     def transaction(self, meta: Meta) -> Iterator[Transaction]:
@@ -279,15 +304,8 @@ class Execution:
     ) -> None:
         seconds = time.perf_counter() - started
         self._metrics.observe_function(seconds)
-        if seconds > self._options.slow_seconds:
+        if seconds > self._slow_seconds:
             self._metrics.note_slow(Slow(name_of(function), seconds, tx.lsn))
-
-    @staticmethod
-    def _moving(function: Callable[..., Any]) -> EndMoved:
-        return EndMoved(
-            f"{name_of(function)} was run {TRIES} times and each time others appended to the log before "
-            "it could commit: let them pass through the store, or try again"
-        )
 
 
 def _not_awaitable(function: Callable[..., Any], result: Any) -> Any:

@@ -39,8 +39,8 @@ class Overlay:
         self._pending: deque[Effect] = deque()
         self._applying: list[Effect] = []
         self._entries: dict[bytes, tuple[int, bytes | None]] = {}
-        self._sorted: list[bytes] = []  # keys, some of them gone already
-        self._unsorted: list[bytes] = []
+        self._sorted: list[bytes] = []  # keys, some of them gone already or there twice
+        self._unsorted: list[Effect] = []  # entered since they were sorted
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -55,7 +55,9 @@ class Overlay:
         with self._lock:
             entries = self._entries
             if self._unsorted:
-                self._sorted += self._unsorted
+                for effect in self._unsorted:
+                    self._sorted += effect.writes
+                    self._sorted += effect.hidden
                 self._unsorted = []
                 if len(self._sorted) > 2 * len(entries) + _STALE:
                     self._sorted = list(entries)
@@ -71,18 +73,19 @@ class Overlay:
 
     def _enter(self, effect: Effect) -> None:
         lsn, entries = effect.lsn, self._entries
-        for key, value in chain(effect.writes.items(), effect.hidden.items()):
-            if key not in entries:
-                self._unsorted.append(key)
+        for key, value in effect.writes.items():
             entries[key] = (lsn, value)
+        for key, value in effect.hidden.items():
+            entries[key] = (lsn, value)
+        self._unsorted.append(effect)
 
     def durable(self, lsn: int) -> list[Effect]:
         """What is to be applied now that everything up to `lsn` is durable; it stays until
         `applied` is called."""
         with self._lock:
-            ripe: list[Effect] = []
-            while self._pending and self._pending[0].lsn <= lsn:
-                ripe.append(self._pending.popleft())
+            pending, ripe = self._pending, list[Effect]()
+            while pending and pending[0].lsn <= lsn:
+                ripe.append(pending.popleft())
             self._applying = ripe
             return ripe
 
@@ -91,13 +94,16 @@ class Overlay:
         with self._lock:
             entries = self._entries
             effects, self._applying = self._applying, []
+            if not self._pending:
+                entries.clear()
+                self._sorted, self._unsorted = [], []
+                return
             last = effects[-1].lsn
+            self._unsorted = [effect for effect in self._unsorted if effect.lsn > last]
             for effect in effects:
                 for key in chain(effect.writes, effect.hidden):
                     if key in entries and entries[key][0] <= last:
                         del entries[key]
-            if not entries:
-                self._sorted, self._unsorted = [], []
 
     def refused(self, lsn: int) -> list[Effect]:
         """Forget what was written at `lsn` and after it, none of which is durable; returns it."""

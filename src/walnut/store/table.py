@@ -272,7 +272,9 @@ class Table(Ordered[Row]):
         key = encode(self._key(row))
         full = self.prefix + key
         if self._plain and not self.indexes:
-            tx.write(full, data)
+            if tx.finished:
+                tx.check()
+            tx.writes[full] = data
             return row
         number = None if self.subject is None else self._home().number_of(tx, self.subject(row))
         old = tx.read(full)

@@ -138,7 +138,8 @@ class Tables(TwoViews):
                     public, private = Batch({}, []), Batch({}, [])
                     self._erase(effect, private)
                 public.writes.update(effect.writes)
-                private.writes.update(effect.hidden)
+                if effect.hidden:
+                    private.writes.update(effect.hidden)
                 for begin, end in effect.ranges:
                     (private if begin[0] & PRIVATE else public).ranges.append((begin, end))
                 done = effect.lsn
