@@ -311,7 +311,6 @@ def test_tables_of_other_processes_can_be_listed(store: Store) -> None:
 
 
 def test_slow_functions_are_named(tmp_path: Path) -> None:
-    import msgspec
 
     with Store(tmp_path, msgspec.structs.replace(SMALL, slow_seconds=0.0)) as store:
 
@@ -419,8 +418,6 @@ def test_bad_rows_and_keys_have_names(store: Store) -> None:
     with pytest.raises(WrongType, match="Struct"):
         store.table("dicts", dict, key=lambda row: "")  # type: ignore[type-var]
     with pytest.raises(InvalidSetting, match="always"):
-        import msgspec
-
         msgspec.structs.replace(SMALL, log=msgspec.structs.replace(SMALL.log, sync="os"))
 
 
