@@ -57,7 +57,7 @@ def test_it_appends_verifies_and_shows_a_file(columns: str, project: Path) -> No
 def test_the_commands_it_ends_with_work_as_pasted(project: Path) -> None:
     shown = demo(project, "some.log").stdout
     pasted = re.findall(r"^  (.*\.venv/bin/walnut .*)$", shown, re.MULTILINE)
-    assert len(pasted) == 3
+    assert len(pasted) == 5
     for command in pasted:
         done = subprocess.run(
             command, check=False, shell=True, cwd=project, capture_output=True, text=True

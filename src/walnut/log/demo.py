@@ -39,6 +39,9 @@ from walnut.log.verify import VerifyReport, verify
 LOG: Final = Path("build/run/log")
 """Where the log is: it stays, and the next run goes on with it."""
 
+STORE: Final = Path("build/run/store")
+"""Where the last commands that it names make tables."""
+
 FILES: Final = (
     "/var/log/dpkg.log",
     "/var/log/apt/history.log",
@@ -209,13 +212,15 @@ def verified(report: VerifyReport) -> Text:
 
 
 def print_next(screen: Console, last_lsn: int) -> None:
-    """Three commands to try, as they can be pasted."""
+    """Commands to try, as they can be pasted."""
     program = command()
     screen.print("\nTry next:\n")
     for line in (
         f"{program} log tail {LOG}",
         f"{program} log cat {LOG} --start {last_lsn} --format json",
         f"date | {program} log append {LOG} --ack",
+        f"""{program} store put --new {STORE} notes '{{"key": "n1", "value": "hello"}}'""",
+        f"{program} store scan {STORE} notes --format table",
     ):
         screen.print(f"  {line}", soft_wrap=True)
 
