@@ -14,7 +14,7 @@ from tests.store.helpers import SMALL, Guest, Room, guests_of, rooms_of
 from walnut.log.errors import ArchiveError, NotALog
 from walnut.store import Store
 from walnut.store.care import rebuild, verify
-from walnut.store.errors import BackupError, TablesAhead, TablesLost
+from walnut.store.errors import BackupError, InvalidSetting, TablesAhead, TablesLost
 
 
 def live(store: Store, rng: random.Random, steps: int) -> dict[int, dict[str, Room]]:
@@ -45,6 +45,12 @@ def rooms_in(path: Path) -> dict[str, Room]:
         return found
 
 
+FORGETFUL = msgspec.structs.replace(
+    SMALL,
+    window_bytes=0,
+    log=msgspec.structs.replace(SMALL.log, segment_bytes=16 * 1024, record_bytes=8192),
+)
+"""Lets go of the log as soon as the tables are flushed."""
 NEVER = dt.datetime.max.replace(tzinfo=dt.UTC)
 
 
@@ -79,6 +85,27 @@ def test_a_second_backup_stores_what_is_new(tmp_path: Path) -> None:
         assert second.new_bytes < first.new_bytes
 
 
+def test_a_slot_keeps_the_log_from_one_backup_to_the_next(tmp_path: Path) -> None:
+    with Store(tmp_path / "data", FORGETFUL) as store:
+        states: dict[int, dict[str, Room]] = {}
+        for slot in (None, "nightly", "nightly"):
+            states |= live(store, random.Random(len(states)), 300)
+            store.checkpoint()
+            store.log.housekeep()
+            store.backup(tmp_path / f"backup {slot}", slot=slot)
+        states |= live(store, random.Random(9), 300)
+        with pytest.raises(ArchiveError, match="neither in"):
+            store.checkpoint()
+            store.log.housekeep()
+            store.backup(tmp_path / "backup None")
+        store.backup(tmp_path / "backup nightly", slot="nightly")
+        with pytest.raises(InvalidSetting, match="store's own"):
+            store.backup(tmp_path / "backup nightly", slot="tables")
+    lsn = sorted(states)[700]
+    Store.restore(tmp_path / "backup nightly", tmp_path / "new", to=lsn, options=FORGETFUL)
+    assert rooms_in(tmp_path / "new") == states[lsn]
+
+
 def test_a_damaged_or_foreign_backup_is_refused_by_name(tmp_path: Path) -> None:
     with Store(tmp_path / "data", SMALL) as store:
         live(store, random.Random(1), 20)
@@ -107,12 +134,7 @@ def test_a_damaged_or_foreign_backup_is_refused_by_name(tmp_path: Path) -> None:
 
 
 def test_a_moment_before_all_tables_and_the_log_of_a_backup_is_refused(tmp_path: Path) -> None:
-    options = msgspec.structs.replace(
-        SMALL,
-        window_bytes=0,
-        log=msgspec.structs.replace(SMALL.log, segment_bytes=16 * 1024, record_bytes=8192),
-    )
-    with Store(tmp_path / "data", options) as store:
+    with Store(tmp_path / "data", FORGETFUL) as store:
         live(store, random.Random(2), 300)
         store.checkpoint()
         store.log.housekeep()
@@ -121,9 +143,9 @@ def test_a_moment_before_all_tables_and_the_log_of_a_backup_is_refused(tmp_path:
         report = store.backup(tmp_path / "backup")
         assert first < report.lsn
     with pytest.raises(BackupError, match=f"it has those at: {report.lsn}"):
-        Store.restore(tmp_path / "backup", tmp_path / "new", to=first, options=options)
+        Store.restore(tmp_path / "backup", tmp_path / "new", to=first, options=FORGETFUL)
     assert not any((tmp_path / "new").iterdir()), "what was begun is taken away"
-    Store.restore(tmp_path / "backup", tmp_path / "new", to=report.lsn, options=options)
+    Store.restore(tmp_path / "backup", tmp_path / "new", to=report.lsn, options=FORGETFUL)
 
 
 def test_lost_tables_are_made_again_from_the_log(tmp_path: Path) -> None:
@@ -146,11 +168,7 @@ def test_lost_tables_are_made_again_from_the_log(tmp_path: Path) -> None:
 
 
 def test_where_the_log_does_not_reach_a_backup_helps(tmp_path: Path) -> None:
-    options = msgspec.structs.replace(
-        SMALL,
-        window_bytes=0,
-        log=msgspec.structs.replace(SMALL.log, segment_bytes=16 * 1024, record_bytes=8192),
-    )
+    options = FORGETFUL
     path = tmp_path / "data"
     with Store(path, options) as store:
         live(store, random.Random(2), 150)

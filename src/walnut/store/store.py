@@ -27,9 +27,9 @@ from walnut.store.backup import BackupReport, back_up, check_empty, restore_file
 from walnut.store.caller import Caller
 from walnut.store.catalog import TableInfo, table_stat
 from walnut.store.changes import Change, Feed, Rewind
-from walnut.store.checkpoint import Checkpoints
+from walnut.store.checkpoint import SLOT, Checkpoints
 from walnut.store.declare import Declarations
-from walnut.store.errors import NotReached, StoreClosed, UnknownTable
+from walnut.store.errors import InvalidSetting, NotReached, StoreClosed, UnknownTable
 from walnut.store.execution import Execution
 from walnut.store.fingerprint import fingerprint
 from walnut.store.keyring import Keyring, open_keyring, place_keys
@@ -293,16 +293,26 @@ class Store(Caller):
 
     # -- copies ---------------------------------------------------------------------------------
 
-    def backup(self, url: StrPath, progress: Progress | None = None) -> BackupReport:
+    def backup(
+        self, url: StrPath, *, slot: str | None = None, progress: Progress | None = None
+    ) -> BackupReport:
         """Store what is not there yet in a backup: a base of the tables, and the log. Writers go on.
+
+        With a `slot` the log is kept from this backup to the next one with that name, however late it
+        is; without, a backup that comes later than the window is refused, as it would have a gap.
 
         The keys of subjects are not in it: copy the store's `keys` directory to another safe place,
         and drop older copies whenever somebody was erased.
 
-        Raises BackupError, ArchiveError, LogFull."""
+        Raises InvalidSetting, BackupError, ArchiveError, LogFull."""
         self._check_open()
+        if slot == SLOT:
+            raise InvalidSetting(f"the slot {SLOT!r} is the store's own: give another name")
         scratch = f"{self.path}/tables/copying"
-        return back_up(self._tables.public, self.options.engine, self.log, url, scratch, progress)
+        report = back_up(self._tables.public, self.options.engine, self.log, url, scratch, progress)
+        if slot is not None:
+            self.log.slot(slot, report.next_lsn).advance(report.next_lsn)
+        return report
 
     @classmethod
     def restore(

@@ -16,7 +16,12 @@ url = click.argument("url", metavar="URL")
 @click.command(epilog=examples("walnut store backup shop backup"))
 @arguments.directory
 @url
-def backup(directory: str, url: str) -> None:
+@click.option(
+    "--slot",
+    metavar="NAME",
+    help="Keep the log until the next backup with this name, however late.",
+)
+def backup(directory: str, url: str, slot: str | None) -> None:
     """Store what is new in the store at DIR in a backup: its tables as they are, and its log.
 
     URL is a directory, or an object store: s3://bucket/path, gs://..., az://... The keys of
@@ -24,7 +29,7 @@ def backup(directory: str, url: str) -> None:
     erased. A program that has the store open backs it up by `store.backup(URL)`.
     """
     with arguments.open_to_write(directory) as store, progress("storing tables") as shown:
-        report = store.backup(url, shown)
+        report = store.backup(url, slot=slot, progress=shown)
     click.echo(
         f"{url}: {count(report.new_files, 'file')} of {report.files} new, {size(report.new_bytes)}; "
         f"tables at LSN {report.lsn}, log up to LSN {report.next_lsn - 1}"
