@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 from tests.store.helpers import SMALL, Guest, Room, guests_of, rooms_of
 from walnut.store import Change, Meta, Store
 from walnut.store.errors import NotRewindable, UnknownTable
+from walnut.store.record import utc
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_every_change_is_told_with_who_and_why(store: Store) -> None:
     ]
     assert changes[0].meta == who
     assert changes[0].lsn == start + 1
-    assert changes[0].time == dt.datetime.fromtimestamp(time / 1e9, dt.UTC)
+    assert changes[0].time == utc(time)
     assert changes[2].meta == Meta()
     assert list(store.changes(start + 1, upto=start + 1)) == []
     assert list(store.changes(start, upto=start + 1)) == changes[:2]
