@@ -194,25 +194,35 @@ def open_keyring(disk: Disk, path: str, *, new: bool) -> Keyring:
         ring.mend()
         return ring
     if not new:
-        raise KeysMissing(
-            f"there are no keys in {path}: put {PLACES[0]} and {PLACES[1]} of this store back. Without "
-            "them, rows about subjects can't be read"
-        )
+        raise _no_keys(path)
     return Keyring.create(disk, directory)
+
+
+def find_keyring(disk: Disk, path: str) -> Keyring:
+    """The keyring in the directory `path`, which nothing is changed in. Raises KeysMissing."""
+    try:
+        ring = Keyring.load(disk, disk.directory(path, create=False))
+    except (FileNotFoundError, NotADirectoryError):
+        ring = None
+    if ring is None:
+        raise _no_keys(path)
+    return ring
+
+
+def _no_keys(path: str) -> KeysMissing:
+    return KeysMissing(
+        f"there are no keys in {path}: it is to have {PLACES[0]} and {PLACES[1]}. Put those of the store "
+        "back; without them, rows about subjects can't be read"
+    )
 
 
 def place_keys(disk: Disk, source: StrPath | None, path: str) -> None:
     """Put the keys of another store into the new one at `path`: from its `keys` directory or a copy of
-    that; new keys, which open nothing there is, if None. Raises KeysMissing."""
+    that; new keys, which open nothing there is, if None."""
     if source is None:
         open_keyring(disk, path, new=True)
         return
-    theirs = disk.directory(str(source), create=False)
-    if Keyring.load(disk, theirs) is None:
-        raise KeysMissing(
-            f"there are no keys in {source}: it is to have {PLACES[0]} and {PLACES[1]}"
-        )
-    ours = disk.directory(path, create=True)
+    theirs, ours = disk.directory(str(source), create=False), disk.directory(path, create=True)
     for name in PLACES:
         data = read_file(theirs, name)
         if data is not None:

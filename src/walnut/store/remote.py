@@ -20,8 +20,8 @@ from walnut.log.opening import check_path
 from walnut.store.catalog import TableInfo, table_stat
 from walnut.store.changes import Change, Feed
 from walnut.store.declare import Declarations
-from walnut.store.errors import KeysMissing, TablesLost, UnknownTable
-from walnut.store.keyring import Keyring
+from walnut.store.errors import TablesLost, UnknownTable
+from walnut.store.keyring import Keyring, find_keyring
 from walnut.store.keys import Key
 from walnut.store.model import StoreOptions, StoreStat
 from walnut.store.overlay import Missing, Overlay, merge
@@ -49,13 +49,9 @@ class StoreReader:
 
     def _rebase(self) -> None:
         disk = self.options.log.disk
-        directory = disk.directory(f"{self.path}/keys", create=False)
-        ring = Keyring.load(disk, directory)
-        if ring is None:
-            raise KeysMissing(f"there are no keys in {self.path}/keys: is a store there?")
-        self.keyring: Keyring = ring
+        self.keyring: Keyring = find_keyring(disk, f"{self.path}/keys")
         self._tables = Tables(
-            disk, f"{self.path}/tables", self.options.engine, ring, read_only=True
+            disk, f"{self.path}/tables", self.options.engine, self.keyring, read_only=True
         )
         self._overlay = Overlay()
         self.lsn = self._tables.applied
@@ -86,16 +82,10 @@ class StoreReader:
             commit = unpack(record.data, record.lsn)
             if commit is not None:
                 if commit.erased:
-                    self._reload_keys()
+                    self.keyring = find_keyring(self.options.log.disk, f"{self.path}/keys")
                 self._overlay.add(effect_of(commit, record.lsn, self.keyring))
         self._overlay.durable(position.durable_lsn)  # only the entries are needed from now on
         self.lsn = position.durable_lsn
-
-    def _reload_keys(self) -> None:
-        disk = self.options.log.disk
-        ring = Keyring.load(disk, disk.directory(f"{self.path}/keys", create=False))
-        if ring is not None:
-            self.keyring = ring
 
     # -- tables ---------------------------------------------------------------------------------
 

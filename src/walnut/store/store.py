@@ -32,7 +32,7 @@ from walnut.store.declare import Declarations
 from walnut.store.errors import InvalidSetting, NotReached, StoreClosed, UnknownTable
 from walnut.store.execution import Execution
 from walnut.store.fingerprint import fingerprint
-from walnut.store.keyring import Keyring, open_keyring, place_keys
+from walnut.store.keyring import Keyring, find_keyring, open_keyring, place_keys
 from walnut.store.keys import Key
 from walnut.store.model import Metrics, Redo, StoreOptions, StoreStat
 from walnut.store.record import NOBODY, Meta
@@ -334,6 +334,8 @@ class Store(Caller):
 
         Raises BackupError, ArchiveError, NotALog, KeysMissing."""
         options = options or StoreOptions()
+        if keys is not None:
+            find_keyring(options.log.disk, str(keys))
         restore_files(url, str(path), to, options.log, progress)
         place_keys(options.log.disk, keys, f"{path}/keys")
         with cls(path, options) as store:
