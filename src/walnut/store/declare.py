@@ -33,7 +33,7 @@ from walnut.store.keys import Key
 from walnut.store.schema import Codec
 from walnut.store.sequence import NumberSequence
 from walnut.store.table import Index, Table
-from walnut.store.tables import after, built_mark
+from walnut.store.tables import after, built_mark, is_built
 from walnut.store.transaction import Reader, Transaction
 
 Row = TypeVar("Row", bound=msgspec.Struct)
@@ -166,18 +166,18 @@ class Declarations:
         if name in table.indexes:
             raise AlreadyDefined(f"{table.name}.{name} was declared before in this process")
         definition = definition_of(function, version)
-        info, new = self._store.call_at_start(
+        info, began = self._store.call_at_start(
             self._register_index, table, name, definition, unique=unique
         )
         index = Index(table, name, function, info)
         table.indexes[name] = index  # from now on kept; what was there before is entered below
-        if new:
+        if began is not None:
             try:
                 self._build(table, index)
             except BaseException:
                 del table.indexes[name]
                 raise
-            self._store.call_at_start(self._finish_index, table, name, info)
+            self._store.call_at_start(self._finish_index, table, name, info, began)
         return index
 
     def _build(self, table: Table[Row], index: Index[Row]) -> None:
@@ -187,15 +187,18 @@ class Declarations:
 
     def _register_index(
         self, tx: Transaction, table: Table[Row], name: str, definition: str, *, unique: bool
-    ) -> tuple[IndexInfo, bool]:
+    ) -> tuple[IndexInfo, int | None]:
+        """The index, and the LSN after which it is to be built; None if it is."""
         known = self._info(tx, table).indexes.get(name)
         private = table.subject is not None
         same = known is not None and (known.definition, known.unique) == (definition, unique)
-        if known is not None and same and not (private and tx.read(built_mark(known.id)) is None):
-            return known, False
-        return IndexInfo(FIRST_ID + self._ids.next(tx), definition, unique), True
+        if known is not None and same and not (private and not is_built(tx.read, known.id)):
+            return known, None
+        return IndexInfo(FIRST_ID + self._ids.next(tx), definition, unique), tx.lsn
 
-    def _finish_index(self, tx: Transaction, table: Table[Row], name: str, info: IndexInfo) -> None:
+    def _finish_index(
+        self, tx: Transaction, table: Table[Row], name: str, info: IndexInfo, began: int
+    ) -> None:
         about = self._info(tx, table)
         private = table.subject is not None
         old = about.indexes.get(name)
@@ -203,7 +206,7 @@ class Declarations:
             prefix = prefix_of(old.id, private=private)
             tx.ranges.append((prefix, after(prefix)))
         if private:
-            tx.write(built_mark(info.id), b"\1")
+            tx.write(built_mark(info.id), began.to_bytes(8, "big"))
         indexes = {**about.indexes, name: info}
         self.catalog.put(tx, msgspec.structs.replace(about, indexes=indexes))
 

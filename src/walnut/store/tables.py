@@ -13,7 +13,7 @@ is never between the two engines of one effect.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 import msgspec
@@ -33,6 +33,7 @@ OF_SUBJECT: Final = b"\x80\0\0\0"
 OWNER_BYTES: Final = 5
 """The value of a private index entry begins with the number of the subject it is about."""
 _BUILT: Final = b"\x80\0\0\1"
+_ORIGIN: Final = b"\x80\0\0\2"
 
 
 class Effect(msgspec.Struct):
@@ -62,8 +63,15 @@ def effect_of(commit: Commit, lsn: int, keyring: Keyring) -> Effect:
 
 
 def built_mark(index: int) -> bytes:
-    """The full key that is there if this private index holds everything it should."""
+    """The full key that holds the LSN which the building of this private index began after."""
     return _BUILT + index.to_bytes(ID_BYTES, "big")
+
+
+def is_built(read: Callable[[bytes], bytes | None], index: int) -> bool:
+    """Whether a private index holds everything it should: it was built to its end, and the private
+    tables have all there was since its beginning."""
+    began, origin = read(built_mark(index)), read(_ORIGIN)
+    return began is not None and (origin is None or origin <= began)
 
 
 def subject_prefix(number: int) -> bytes:
@@ -116,7 +124,8 @@ class Tables(TwoViews):
         if not self._private_applied and self._applied and not read_only:
             # New beside tables that are not: what it should hold is made again from the rows.
             self._private_applied = self._applied
-            self.private.write(Batch(), self._applied)
+            origin = self._applied.to_bytes(8, "big")
+            self.private.write(Batch({_ORIGIN: origin}, []), self._applied)
 
     @property
     def applied(self) -> int:

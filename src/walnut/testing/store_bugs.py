@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final
 from unittest.mock import patch
 
+from walnut.store import declare
 from walnut.store.engine import APPLIED_KEY, Batch
 from walnut.store.execution import Execution
 from walnut.store.keyring import Keyring
@@ -13,7 +14,7 @@ from walnut.store.overlay import Overlay
 from walnut.store.remember import Memory
 from walnut.store.store import Store
 from walnut.store.table import Index, Table
-from walnut.store.tables import Tables
+from walnut.store.tables import Tables, built_mark
 from walnut.testing.engine import ModelEngine
 
 Patches = list[Any]
@@ -130,6 +131,15 @@ def _an_entry_has_no_owner() -> Patches:
                 private.writes[key] = private.writes[key[len(prefix) :]] = None
 
     return [patch.object(Tables, "_erase", erase)]
+
+
+def _a_mark_outlives_what_it_marks() -> Patches:
+    """A private index counts as built although its entries went with the private tables."""
+
+    def is_built(read: Callable[[bytes], bytes | None], index: int) -> bool:
+        return read(built_mark(index)) is not None
+
+    return [patch.object(declare, "is_built", is_built)]
 
 
 def _checkpoint_that_is_none() -> Patches:

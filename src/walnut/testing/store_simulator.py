@@ -102,7 +102,7 @@ class Simulation:
 
     def run(self) -> None:
         """Live it."""
-        self._open()
+        self._recover()  # from nothing: the first opening may crash as well
         for _ in range(ROUNDS):
             fault = self._choose_fault()
             self.counts[fault] += 1
@@ -177,6 +177,8 @@ class Simulation:
         while True:
             if self.rng.random() < 0.3:
                 self.disk.faults.crash_after = self.rng.randrange(80)
+            if self.rng.random() < 0.1:  # as in a store that was restored: no backup holds them
+                self.disk.directories.pop(f"{PATH}/tables/private", None)
             try:
                 self._open()
             except Crash:
