@@ -1,4 +1,4 @@
-"""Starting, hearing and killing the programs in `children`."""
+"""Starting, hearing and killing the programs in the files called `children.py`."""
 
 import os
 import signal
@@ -14,9 +14,9 @@ CHILDREN = Path(__file__).with_name("children.py")
 class Child:
     """A running program."""
 
-    def __init__(self, program: str, *arguments: object) -> None:
+    def __init__(self, file: Path, program: str, *arguments: object) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, str(CHILDREN), program, *map(str, arguments)],
+            [sys.executable, str(file), program, *map(str, arguments)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,
@@ -61,9 +61,9 @@ class Child:
 
 
 @contextmanager
-def child(program: str, *arguments: object) -> Iterator[Child]:
+def child(program: str, *arguments: object, file: Path = CHILDREN) -> Iterator[Child]:
     """A running program, dead and reaped at the end of the block."""
-    started = Child(program, *arguments)
+    started = Child(file, program, *arguments)
     try:
         yield started
     finally:

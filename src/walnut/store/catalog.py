@@ -61,8 +61,9 @@ def table_stat(info: TableInfo) -> TableStat:
 
 
 class SequenceRow(msgspec.Struct, frozen=True):
-    """A sequence or counter, and where it stands."""
+    """A sequence or counter, and where it stands. One of each `kind` may have the same name."""
 
+    kind: str
     name: str
     value: int
 

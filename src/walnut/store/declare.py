@@ -31,7 +31,7 @@ from walnut.store.catalog import (
 from walnut.store.errors import AlreadyDefined, InvalidSetting, SchemaChanged, UnknownSchema
 from walnut.store.keys import Key
 from walnut.store.schema import Codec
-from walnut.store.sequence import NumberSequence
+from walnut.store.sequence import OwnSequence
 from walnut.store.table import Index, Table
 from walnut.store.tables import after, built_mark, is_built
 from walnut.store.transaction import Reader, Transaction
@@ -51,7 +51,7 @@ class Declarations:
     def __init__(self) -> None:
         self.catalog = _system("walnut.catalog", CATALOG_ID, TableInfo, lambda info: info.name)
         self.sequences = _system(
-            "walnut.sequences", SEQUENCES_ID, SequenceRow, lambda row: row.name
+            "walnut.sequences", SEQUENCES_ID, SequenceRow, lambda row: (row.kind, row.name)
         )
         self.subjects = _system("walnut.subjects", SUBJECTS_ID, SubjectRow, lambda row: row.subject)
         self.done = _system("walnut.done", DONE_ID, Done, lambda done: (done.principal, done.key))
@@ -63,8 +63,8 @@ class Declarations:
         )
         self.declared: dict[str, AnyTable] = {}
         self._caller: Caller | None = None
-        self._ids = NumberSequence(self.sequences, "walnut.ids")
-        self._subject_numbers = NumberSequence(self.sequences, "walnut.subjects")
+        self._ids = OwnSequence(self.sequences, "ids")
+        self._subject_numbers = OwnSequence(self.sequences, "subjects")
 
     def attach(self, store: Caller) -> None:
         """From now on tables can be declared, by transactions of this store."""
