@@ -48,12 +48,12 @@ def test_under_a_file_size_limit(tmp_path: Path) -> None:
 
 
 @contextmanager
-def small_disk(path: Path) -> Iterator[None]:
-    """A file system of its own with half a MiB of room at `path`.
+def small_disk(path: Path, size: int) -> Iterator[None]:
+    """A file system of its own with so many KiB of room at `path`.
 
     Raises PermissionError where this machine does not let us mount one."""
     path.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=512k", "walnut-test", str(path)]
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size}k", "walnut-test", str(path)]
     if os.geteuid() or subprocess.run(command, capture_output=True, check=False).returncode:
         raise PermissionError("mounting takes root")
     try:
@@ -63,22 +63,24 @@ def small_disk(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def small_disk_or_limit(path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A small disk or, where nothing can be mounted, a bound on what this process may allocate.
+def small_disk_or_limit(
+    path: Path, monkeypatch: pytest.MonkeyPatch, size: int = 512
+) -> Iterator[None]:
+    """A small disk, of so many KiB, or, where nothing can be mounted, a bound on what this process may allocate.
 
     Not a skip: the limits of a real small disk are tested wherever the tests run as root."""
     with ExitStack() as stack:
         try:
-            stack.enter_context(small_disk(path))
+            stack.enter_context(small_disk(path, size))
         except PermissionError:
-            stack.enter_context(bounded_disk(path, monkeypatch))
+            stack.enter_context(bounded_disk(path, monkeypatch, size))
         yield
 
 
 @contextmanager
-def bounded_disk(path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def bounded_disk(path: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> Iterator[None]:
     """What this process allocates below `path` is bounded; anything else works as ever."""
-    room = 512 * 1024
+    room = size * 1024
     real = os.posix_fallocate
 
     def bounded(fd: int, offset: int, size: int) -> None:

@@ -128,7 +128,8 @@ class RocksEngine:
 
     def close(self) -> None:
         """See `Engine.close`."""
-        self._db.close()
+        with _named("closing", self._path):
+            self._db.close()
 
 
 class RocksView:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -29,7 +30,7 @@ from walnut.store.catalog import TableInfo, table_stat
 from walnut.store.changes import Change, Feed, Rewind
 from walnut.store.checkpoint import SLOT, Checkpoints
 from walnut.store.declare import Declarations
-from walnut.store.errors import InvalidSetting, NotReached, StoreClosed, UnknownTable
+from walnut.store.errors import InvalidSetting, NotReached, StoreClosed, TablesFailed, UnknownTable
 from walnut.store.execution import Execution
 from walnut.store.fingerprint import fingerprint
 from walnut.store.keyring import Keyring, find_keyring, open_keyring, place_keys
@@ -403,10 +404,14 @@ class Store(Caller):
                 self.log.sync()
                 self.checkpoints.take()
         finally:
+            failed = self.log.failure is not None
             try:
                 self.log.close()
             finally:
-                self._tables.close()
+                # After a failure, of which all were told, the tables' own adds nothing: the log has
+                # what they miss.
+                with suppress(*[TablesFailed] * failed):
+                    self._tables.close()
 
     def __enter__(self) -> Self:
         return self

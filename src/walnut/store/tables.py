@@ -206,6 +206,8 @@ class Tables(TwoViews):
         return self.public.memory_bytes() + self.private.memory_bytes()
 
     def close(self) -> None:
-        """Let go of the files."""
-        self.public.close()
-        self.private.close()
+        """Let go of the files. Raises TablesFailed."""
+        try:
+            self.public.close()
+        finally:
+            self.private.close()
