@@ -12,7 +12,11 @@ from rich.table import Table
 
 from bench.measure import Row, Setting
 from bench.peers import contestants
-from bench.rows import ROWS, machine
+from bench.rows import ROWS as LOG_ROWS
+from bench.rows import machine
+from bench.store_rows import STORE_ROWS
+
+ROWS = LOG_ROWS | STORE_ROWS
 
 
 @click.command()

@@ -119,6 +119,7 @@ class RocksEngine:
     def copy_to(self, path: str) -> None:
         """See `Engine.copy_to`."""
         with _named("copying", self._path):
+            self._db.flush()  # it lets other threads run meanwhile, and a checkpoint does not
             rocksdict.Checkpoint(self._db).create_checkpoint(path)
 
     def memory_bytes(self) -> int:
