@@ -155,10 +155,9 @@ class Tables(TwoViews):
             self._write(public, private, lsn)
 
     def _write(self, public: Batch, private: Batch, lsn: int) -> None:
-        marks = {key: value for key, value in public.writes.items() if key[0] & PRIVATE}
+        marks = [key for key in public.writes if key[0] & PRIVATE]
         for key in marks:
-            del public.writes[key]
-        private.writes.update(marks)
+            private.writes[key] = public.writes.pop(key)
         if lsn > self._applied:
             self.public.write(public, lsn)
             self._applied = lsn
