@@ -257,7 +257,7 @@ with Store(sys.argv[1]) as store:
 
 def memory(setting: Setting, _: Peers) -> list[Row]:
     """Anonymous memory that loading takes, beside what the options allow the tables."""
-    megabytes = setting.count(1024)
+    megabytes = setting.count(5120)
     command = [sys.executable, "-c", MEMORY, str(setting.fresh("load")), str(megabytes)]
     out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     start, most, bound = map(float, out.split())
