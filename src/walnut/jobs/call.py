@@ -37,6 +37,7 @@ class Call(msgspec.Struct, frozen=True, array_like=True):
         arguments: a MessagePack array.
         tenant: for whom.
         results: what the jobs that it comes after returned, as MessagePack.
+        doubtful: the attempt before was lost and may have had its effect; the task is asked first.
     """
 
     target: str
@@ -45,6 +46,7 @@ class Call(msgspec.Struct, frozen=True, array_like=True):
     arguments: bytes
     tenant: str = ""
     results: list[bytes] = []
+    doubtful: bool = False
 
 
 class Limits(msgspec.Struct, frozen=True, array_like=True):
@@ -58,6 +60,10 @@ def perform(call: Call, task: Task[..., Any], context: Context, result_bytes: in
     """Run a task that is a plain function to its end."""
     try:
         arguments = task.arguments.decode(call.arguments)
+        if call.doubtful and task.ask is not None:
+            found = task.ask(context, *arguments)
+            if found is not None:
+                return success(found.result, task.name, result_bytes)
         return success(task.function(context, *arguments), task.name, result_bytes)
     except Exception as error:
         return failure(error)

@@ -9,8 +9,8 @@ from __future__ import annotations
 import inspect
 import sys
 import typing
-from collections.abc import Callable, Mapping
-from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
+from collections.abc import Callable
+from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeVar
 
 import msgspec
 
@@ -20,6 +20,15 @@ from walnut.jobs.retry import Retry
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Hook = TypeVar("Hook", bound=Callable[[Any, Any, Any], object])
+Ask = TypeVar("Ask", bound=Callable[..., Any])
+Kind = Literal["task", "effect", "workflow"]
+
+
+class Happened(msgspec.Struct, frozen=True):
+    """What an effect that was lost did after all: `reconcile` gives it."""
+
+    result: Any = None
 
 
 class TaskOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,10 +92,8 @@ class Arguments:
         self._decoders: dict[int, msgspec.msgpack.Decoder[tuple[Any, ...]]] = {}
         self._encode = msgspec.msgpack.Encoder().encode
 
-    def encode(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes:
+    def encode(self, args: tuple[Any, ...]) -> bytes:
         """Raises InvalidArguments."""
-        if kwargs:
-            args = self._bind(args, kwargs)
         try:
             data = self._encode(args)
         except (TypeError, ValueError, OverflowError) as error:
@@ -95,20 +102,6 @@ class Arguments:
             ) from error
         self.decode(data, len(args))
         return data
-
-    def _bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, ...]:
-        bound = list(args)
-        left = dict(kwargs)
-        for one in self._parameters[len(args) :]:
-            if one.name in left:
-                bound.append(left.pop(one.name))
-            elif left and one.default is not inspect.Parameter.empty:
-                bound.append(one.default)
-        if left:
-            raise InvalidArguments(
-                f"{self._name} takes no argument {next(iter(left))!r}, or was given it twice"
-            )
-        return tuple(bound)
 
     def decode(self, data: bytes, count: int | None = None) -> tuple[Any, ...]:
         """Raises InvalidArguments."""
@@ -149,10 +142,17 @@ class Task(Generic[P, T]):
     Attributes:
         name: what it is called on record; keep it while jobs of it exist.
         options: how it is run.
+        returns: the type of its results.
+        kind: an effect acts on the outside; a workflow is a coroutine whose steps are recorded.
+        on_done, on_dead, ask: what `then`, `otherwise` and `reconcile` decorate.
     """
 
     def __init__(
-        self, function: Callable[Concatenate[Context, P], T], name: str, options: TaskOptions
+        self,
+        function: Callable[Concatenate[Context, P], T],
+        name: str,
+        options: TaskOptions,
+        kind: Kind = "task",
     ) -> None:
         if not callable(function):
             raise InvalidTask(f"{function!r} can't be a task: decorate a function")
@@ -160,11 +160,34 @@ class Task(Generic[P, T]):
         self.name = name
         self.options = options
         self.arguments = Arguments(function, 1)
+        self.kind: Kind = kind
+        self.returns: Any = _returns(function)
+        self.on_done: Callable[[Any, Any, Any], object] | None = None
+        self.on_dead: Callable[[Any, Any, Any], object] | None = None
+        self.ask: Callable[..., Happened | None] | None = None
         self.__doc__ = function.__doc__
 
     def __call__(self, context: Context, /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Call the function."""
         return self.function(context, *args, **kwargs)
+
+    def then(self, function: Hook) -> Hook:
+        """Decorates `function(tx, job, result)`: it is part of the transaction that records that a job
+        of this task is done, so its writes and the result are there together or not at all."""
+        self.on_done = function
+        return function
+
+    def otherwise(self, function: Hook) -> Hook:
+        """Decorates `function(tx, job, failure)`: the same for a job that failed for good."""
+        self.on_dead = function
+        return function
+
+    def reconcile(self, function: Ask) -> Ask:
+        """Decorates `function(context, *arguments)`: it finds out whether an attempt that was lost has
+        done what it was to do, and gives `Happened(result)` if so, None if not. It is asked before
+        the next attempt, on the same executor."""
+        self.ask = function
+        return function
 
     def __repr__(self) -> str:
         return f"<walnut task {self.name}>"
@@ -190,8 +213,18 @@ class Task(Generic[P, T]):
         return f"{module}:{name}"
 
 
+def _returns(function: Callable[..., Any]) -> Any:
+    try:
+        return typing.get_type_hints(function).get("return", Any)
+    except (NameError, TypeError):  # names that exist for type checkers only
+        return Any
+
+
 def declare(
-    function: Callable[Concatenate[Context, P], T], name: str | None, options: dict[str, Any]
+    function: Callable[Concatenate[Context, P], T],
+    name: str | None,
+    options: dict[str, Any],
+    kind: Kind = "task",
 ) -> Task[P, T]:
     """A task of a function: coroutine functions run on the loop, if nothing else is said, and others
     in child processes. Raises InvalidTask."""
@@ -203,4 +236,4 @@ def declare(
             f"{function.__qualname__} would run on {made.runs!r}: coroutine functions run on 'loop', "
             "and only they do"
         )
-    return Task(function, name or f"{function.__module__}.{function.__qualname__}", made)
+    return Task(function, name or f"{function.__module__}.{function.__qualname__}", made, kind)

@@ -107,6 +107,9 @@ class Execution:
             metrics.applies += 1
             metrics.applied += len(effects)
             metrics.apply.observe(1e6 * (time.perf_counter() - started))
+            for effect in effects:
+                for function, args in effect.then:
+                    function(*args)
 
     def refused(self, lsn: int) -> None:
         """See `log.Follower`."""
@@ -265,7 +268,7 @@ class Execution:
                 tx.erased,
             )
         )
-        self.overlay.add(Effect(lsn, tx.writes, tx.private, tx.ranges, tx.erased))
+        self.overlay.add(Effect(lsn, tx.writes, tx.private, tx.ranges, tx.erased, tx.then))
         try:
             ticket = self._last = self._log.submit(record, at=lsn, defer=defer)
         except BaseException:

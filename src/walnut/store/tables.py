@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -37,13 +37,15 @@ _ORIGIN: Final = b"\x80\0\0\2"
 
 
 class Effect(msgspec.Struct):
-    """What a transaction does to the tables: its commit with the hidden part in clear."""
+    """What a transaction does to the tables: its commit with the hidden part in clear; and what is
+    called then (`Transaction.after`)."""
 
     lsn: int
     writes: Writes
     hidden: Writes = {}
     ranges: list[tuple[bytes, bytes]] = []
     erased: list[int] = []
+    then: list[tuple[Callable[..., object], tuple[Any, ...]]] = []
 
 
 def effect_of(commit: Commit, lsn: int, keyring: Keyring) -> Effect:

@@ -13,8 +13,8 @@ import datetime as dt
 import hashlib
 import random
 import uuid
-from collections.abc import Iterator, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
 
 from walnut.store.engine import View
 from walnut.store.errors import TransactionFinished
@@ -53,11 +53,12 @@ class Transaction:
         writes, hidden, before, sealed, ranges, erased: what it will do; see `record.Commit`. `hidden`
             is by subject, `private` the same in one; `sealed` names the subject of each row that is
             to be sealed.
+        then: what was asked for with `after`.
     """
 
     __slots__ = (
-        "_ids", "_overlay", "_random", "_view", "before", "erased", "finished", "hidden",
-        "keyring", "lsn", "meta", "private", "ranges", "sealed", "seed", "time", "writes",
+        "_ids", "_overlay", "_random", "_view", "before", "erased", "finished", "hidden", "keyring",
+        "lsn", "meta", "private", "ranges", "sealed", "seed", "then", "time", "writes",
     )  # fmt: skip
 
     def __init__(
@@ -74,6 +75,7 @@ class Transaction:
         self.sealed: dict[bytes, int] = {}
         self.ranges: list[tuple[bytes, bytes]] = []
         self.erased: list[int] = []
+        self.then: list[tuple[Callable[..., object], tuple[Any, ...]]] = []
         self.seed = b""
         self.finished = False
         self._view = view
@@ -108,6 +110,13 @@ class Transaction:
         if not self.seed:
             self.seed = self.keyring.entropy(16)
         return self.seed
+
+    def after(self, function: Callable[..., object], *args: Any) -> None:
+        """Call `function(*args)` once what this transaction wrote is durable and can be read; not at
+        all if it never is, or wrote nothing. For waking whoever is to act on it: it is called on the
+        thread that all commits wait for, so it is quick and does not raise. After a crash it is not
+        called again: whoever needs to know then reads the tables."""
+        self.then.append((function, args))
 
     # -- for tables -----------------------------------------------------------------------------
 

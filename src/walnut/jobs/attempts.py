@@ -1,0 +1,235 @@
+"""Attempts that are under way here: where each runs, and for how long it may.
+
+    started ──▶ note ... note ──▶ ended
+       └─ out of time, stalled, cancelled ─▶ asked to stop ─ grace ─▶ ended by force
+
+What must stay true: each attempt ends exactly once, with one outcome, whatever its executor does; what
+comes from it afterwards is not listened to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+import msgspec
+
+from walnut.jobs.call import Call, Limits
+from walnut.jobs.context import Context, Note
+from walnut.jobs.executors.runner import Runner
+from walnut.jobs.ledger import STALLED, TIMED_OUT, Ended
+from walnut.jobs.model import Job, JobsOptions
+from walnut.jobs.outcome import Failure, Outcome, Success, failure, success
+from walnut.jobs.task import Task
+
+AnyTask = Task[..., Any]
+
+
+class Attempt:
+    """One that is under way."""
+
+    __slots__ = (
+        "asked",
+        "began",
+        "call",
+        "cancelled",
+        "job",
+        "note",
+        "running",
+        "seen",
+        "task",
+        "verdict",
+    )
+
+    def __init__(self, job: Job, task: AnyTask, call: Call, now: float) -> None:
+        self.job = job
+        self.task = task
+        self.call = call
+        self.began = self.seen = now
+        self.note: Note | None = None
+        self.running: asyncio.Task[Any] | Future[Outcome] | None = None
+        self.asked = False
+        self.cancelled = False
+        self.verdict: Failure | None = None
+        """Why it was asked to stop: what is recorded unless it returns. None: it is handed back."""
+
+
+class Attempts:
+    """All of them. For the thread of the loop; notes and outcomes come from any thread by `post`.
+
+    Args:
+        post: runs a function on the loop, soon.
+        ended: told of each end.
+    """
+
+    def __init__(
+        self,
+        runners: dict[str, Runner],
+        options: JobsOptions,
+        post: Callable[..., object],
+        ended: Callable[[Attempt, Ended], None],
+        flow: Callable[[Attempt], Any],
+    ) -> None:
+        self._runners = runners
+        self._options = options
+        self._post = post
+        self._ended = ended
+        self._flow = flow
+        self.running: dict[str, Attempt] = {}
+        self._checks: list[tuple[float, str, int]] = []
+        self._used = dict.fromkeys(runners, 0)
+        self.loop_slots = options.tasks
+
+    def slots(self) -> dict[str, int]:
+        """How many more each executor takes now."""
+        free = {name: one.slots - self._used[name] for name, one in self._runners.items()}
+        free["loop"] = self.loop_slots - (len(self.running) - sum(self._used.values()))
+        return free
+
+    # -- beginning ------------------------------------------------------------------------------
+
+    def start(self, job: Job, task: AnyTask, results: list[bytes], now: float) -> None:
+        """Begin the attempt that was claimed."""
+        call = Call(
+            "", job.id, job.attempt, job.arguments, job.tenant, results,
+            doubtful=job.doubtful and task.ask is not None,
+        )  # fmt: skip
+        attempt = Attempt(job, task, call, now)
+        self.running[job.id] = attempt
+        options = task.options
+        runner = self._runners.get(job.runs)
+        if runner is None:
+            attempt.running = asyncio.create_task(self._on_loop(attempt))
+        else:
+            self._used[job.runs] += 1
+            self._start_on(runner, attempt)
+        for seconds in (options.timeout, options.stall):
+            if seconds is not None:
+                heapq.heappush(self._checks, (now + seconds, job.id, job.attempt))
+
+    def _start_on(self, runner: Runner, attempt: Attempt) -> None:
+        try:
+            options = attempt.task.options
+            attempt.call = msgspec.structs.replace(attempt.call, target=self._target(attempt))
+            limits = Limits(options.memory_bytes, options.cpu_seconds)
+            future = attempt.running = runner.start(
+                attempt.call, limits, lambda note: self._post(self._noted, note)
+            )
+        except Exception as error:  # whatever it is, it is this attempt's
+            self._post(self._over, attempt, failure(error))
+            return
+        future.add_done_callback(lambda done: self._post(self._over, attempt, _outcome(done)))
+
+    @staticmethod
+    def _target(attempt: Attempt) -> str:
+        task = attempt.task
+        return task.name if attempt.job.runs == "thread" else task.target
+
+    def context(self, attempt: Attempt) -> Context:
+        """What the function of an attempt on the loop is given first."""
+        call = attempt.call
+        return Context(
+            call.job,
+            call.attempt,
+            call.tenant,
+            call.results,
+            self._noted,
+            lambda: attempt.cancelled,
+        )
+
+    async def _on_loop(self, attempt: Attempt) -> None:
+        try:
+            if attempt.task.kind == "workflow":
+                outcome = await self._flow(attempt)
+            else:
+                outcome = await self._perform(attempt)
+        except asyncio.CancelledError:
+            outcome = attempt.verdict
+        except Exception as error:
+            outcome = failure(error)
+        self._over(attempt, outcome)
+
+    async def _perform(self, attempt: Attempt) -> Outcome:
+        call, task = attempt.call, attempt.task
+        context = self.context(attempt)
+        arguments = task.arguments.decode(call.arguments)
+        if call.doubtful and task.ask is not None:
+            found = task.ask(context, *arguments)
+            if asyncio.iscoroutine(found):
+                found = await found
+            if found is not None:
+                return success(found.result, task.name, self._options.result_bytes)
+        result = await task.function(context, *arguments)
+        return success(result, task.name, self._options.result_bytes)
+
+    # -- on the way -----------------------------------------------------------------------------
+
+    def _noted(self, note: Note) -> None:
+        attempt = self.running.get(note.job)
+        if attempt is not None and attempt.call.attempt == note.attempt:
+            attempt.seen = asyncio.get_running_loop().time()
+            if note.progress is not None:
+                attempt.note = note
+
+    def check(self, now: float) -> float | None:
+        """Ask those to stop that are over their time; returns when to look again."""
+        checks = self._checks
+        while checks and checks[0][0] <= now:
+            _, job, number = heapq.heappop(checks)
+            attempt = self.running.get(job)
+            if attempt is None or attempt.call.attempt != number:
+                continue
+            options = attempt.task.options
+            if attempt.asked:
+                self._force(attempt)
+            elif options.timeout is not None and now >= attempt.began + options.timeout:
+                verdict = Failure(TIMED_OUT, f"it took longer than {options.timeout:g} s")
+                self.stop(attempt, verdict, now)
+            elif options.stall is not None and now >= attempt.seen + options.stall:
+                verdict = Failure(STALLED, f"no sign of life for {options.stall:g} s")
+                self.stop(attempt, verdict, now)
+            elif options.stall is not None:
+                heapq.heappush(checks, (attempt.seen + options.stall, job, number))
+        return checks[0][0] if checks else None
+
+    def stop(self, attempt: Attempt, verdict: Failure | None, now: float) -> None:
+        """Ask an attempt to stop; after the grace it is ended by force."""
+        if attempt.asked:
+            return
+        attempt.asked = attempt.cancelled = True
+        attempt.verdict = verdict
+        runner = self._runners.get(attempt.job.runs)
+        if runner is None:
+            assert isinstance(attempt.running, asyncio.Task)
+            attempt.running.cancel()
+        else:
+            runner.cancel(attempt.call)
+        due = now + self._options.cancel_grace
+        heapq.heappush(self._checks, (due, attempt.job.id, attempt.call.attempt))
+
+    def _force(self, attempt: Attempt) -> None:
+        runner = self._runners.get(attempt.job.runs)
+        if runner is not None:
+            runner.kill(attempt.call)
+        self._over(attempt, attempt.verdict)
+
+    # -- the end --------------------------------------------------------------------------------
+
+    def _over(self, attempt: Attempt, outcome: Outcome | None) -> None:
+        job = attempt.job
+        if self.running.get(job.id) is not attempt:
+            return
+        del self.running[job.id]
+        if job.runs in self._used:
+            self._used[job.runs] -= 1
+        if attempt.asked and type(outcome) is not Success:
+            outcome = attempt.verdict
+        self._ended(attempt, Ended(job.id, attempt.call.attempt, outcome))
+
+
+def _outcome(done: Future[Outcome]) -> Outcome:
+    error = done.exception()
+    return done.result() if error is None else failure(error)

@@ -1,0 +1,465 @@
+"""`Jobs`: durable work on a store, put together.
+
+    Jobs ── Registry                     tasks and actions by name
+      ├──── Ledger, Timers, Flows        what is on record, and how it changes
+      └──── Dispatcher ── Attempts       what runs, while somebody runs it
+
+What must stay true: whatever a transaction enqueues, sets or cancels is on record if and only if the
+transaction is; running jobs only ever adds what became of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import threading
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import Future
+from graphlib import CycleError, TopologicalSorter
+from types import TracebackType
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar, overload
+
+import msgspec
+
+from walnut.jobs.attempts import Attempt
+from walnut.jobs.context import Context
+from walnut.jobs.dispatcher import Dispatcher, DispatchMetrics
+from walnut.jobs.errors import (
+    CycleInGraph,
+    InvalidTask,
+    JobFailed,
+    NotPossible,
+    UnknownJob,
+    UnknownQueue,
+)
+from walnut.jobs.executors.processes import ProcessRunner
+from walnut.jobs.executors.runner import Runner
+from walnut.jobs.executors.threads import ThreadRunner
+from walnut.jobs.ledger import Ledger
+from walnut.jobs.model import (
+    SECOND,
+    Job,
+    JobsOptions,
+    Late,
+    Missed,
+    Schedule,
+    State,
+    Timer,
+)
+from walnut.jobs.outcome import Outcome
+from walnut.jobs.recurrence import Recurrence
+from walnut.jobs.registry import Action, Registry
+from walnut.jobs.task import Task, declare
+from walnut.jobs.timers import ACTION, Timers, nanoseconds
+from walnut.store.store import Store
+from walnut.store.transaction import Reader, Transaction
+
+P = ParamSpec("P")
+T = TypeVar("T")
+AnyTask = Task[..., Any]
+
+
+class Node(msgspec.Struct, frozen=True):
+    """A job of a graph: a task, its arguments, and the names of those it comes after."""
+
+    task: AnyTask
+    args: tuple[Any, ...] = ()
+    after: Sequence[str] = ()
+
+
+class Jobs:
+    """Tasks, timers and calls to the outside on a store.
+
+    Enqueueing needs only this; running needs `with jobs:` (a thread of its own) or `async with jobs:`
+    (on the event loop at hand) in the one process that has the store open."""
+
+    def __init__(
+        self,
+        store: Store,
+        options: JobsOptions | None = None,
+        *,
+        executors: Mapping[str, Runner] | None = None,
+    ) -> None:
+        self.store = store
+        self.options = options or JobsOptions()
+        self._registry = Registry()
+        self._ledger = Ledger(store, self._registry, self.options)
+        self._timers = Timers(store, self._ledger, self._registry)
+        self._timers.begin = self._begin
+        self._extra = dict(executors or {})
+        self._dispatcher: Dispatcher | None = None
+        self._running: asyncio.Task[None] | None = None
+        self._waiters: dict[str, list[Future[Job]]] = {}
+        self._ledger.finished = self._finished
+
+    # -- declaring ------------------------------------------------------------------------------
+
+    @overload
+    def task(self, function: Callable[Concatenate[Context, P], T], /) -> Task[P, T]: ...
+
+    @overload
+    def task(
+        self, *, name: str | None = None, **options: Any
+    ) -> Callable[[Callable[Concatenate[Context, P], T]], Task[P, T]]: ...
+
+    def task(self, function: Any = None, /, *, name: str | None = None, **options: Any) -> Any:
+        """Decorates a function that is to be run as a job: `function(context, *arguments)`.
+
+        Args:
+            name: on record; by default the function's module and name.
+            options: see `TaskOptions`.
+
+        Raises InvalidTask, UnknownQueue."""
+
+        def decorate(plain: Callable[Concatenate[Context, P], T]) -> Task[P, T]:
+            return self.add(declare(plain, name, options))
+
+        return decorate if function is None else decorate(function)
+
+    def add(self, task: Task[P, T]) -> Task[P, T]:
+        """Make known a task that was declared without a `Jobs`. Raises InvalidTask, UnknownQueue."""
+        runs = task.options.runs
+        if runs not in {"loop", "thread", "process", *self._extra}:
+            raise UnknownQueue(
+                f"{task.name} runs on {runs!r}: that is none of loop, thread, process and those given "
+                "to Jobs as `executors`"
+            )
+        for name, amount in task.options.resources.items():
+            if amount > self.options.resources.get(name, 0.0):
+                raise UnknownQueue(
+                    f"{task.name} takes {amount:g} of {name}, of which there is "
+                    f"{self.options.resources.get(name, 0.0):g}: say how much in JobsOptions.resources"
+                )
+        self._registry.add_task(task)
+        if self._dispatcher is not None:
+            self._dispatcher.declared()
+        return task
+
+    def action(self, function: Callable[..., Any], name: str | None = None) -> Action:
+        """Make a transaction function known as what timers call, under a name that stays.
+
+        Raises InvalidTask."""
+        action = self._registry.add_action(function, name)
+        if self._dispatcher is not None:
+            self._dispatcher.declared()
+        return action
+
+    # -- in a transaction -----------------------------------------------------------------------
+
+    def enqueue(
+        self,
+        tx: Transaction,
+        task: Task[P, Any],
+        *args: Any,
+        priority: int | None = None,
+        queue: str | None = None,
+        tenant: str = "",
+        key: str = "",
+        lane: str = "",
+        after: Sequence[Job | str] = (),
+        at: dt.datetime | None = None,
+    ) -> Job:
+        """A job: there if and only if the transaction is. Run once, to its end, or dead.
+
+        Args:
+            priority: higher goes first; waiting `JobsOptions.ageing` seconds weighs as much as one step.
+            tenant: each gets a fair share of a queue.
+            key: while a job with this key has not ended, it is what is returned.
+            lane: jobs of a lane run one at a time, in this order.
+            after: jobs that have to be done first; `context.results` has what they returned.
+            at: not before then.
+
+        Raises InvalidArguments, UnknownTask, UnknownJob, NotPossible."""
+        self._registry.need(task.name)
+        if key and (known := self._ledger.by_key.get(tx, key)) is not None:
+            return known
+        options = task.options
+        priority = options.priority if priority is None else priority
+        job = Job(
+            tx.new_id().hex,
+            task.name,
+            State.READY,
+            task.arguments.encode(args),
+            options.queue if queue is None else queue,
+            options.runs,
+            tx.time - int(priority * self.options.ageing * SECOND),
+            tx.time,
+            tenant=tenant,
+            priority=priority,
+            key=key,
+            lane=lane,
+            due=0 if at is None else nanoseconds(at),
+            after=[one if isinstance(one, str) else one.id for one in after],
+            by=tx.meta.principal,
+        )
+        self._ledger.begin(tx, job)
+        return job
+
+    def graph(self, tx: Transaction, nodes: Mapping[str, Node], **options: Any) -> dict[str, Job]:
+        """Jobs that come after one another; `options` as of `enqueue`, for all. Returns them by name.
+
+        Raises CycleInGraph, UnknownJob for a name that is not in it, and as `enqueue`."""
+        made: dict[str, Job] = {}
+        for name in _sorted(nodes):
+            node = nodes[name]
+            after = [made[before] for before in node.after]
+            made[name] = self.enqueue(tx, node.task, *node.args, after=after, **options)
+        return made
+
+    call = enqueue
+
+    def at(
+        self,
+        tx: Transaction,
+        when: dt.datetime,
+        function: Callable[..., Any] | Action,
+        *args: Any,
+        key: str = "",
+        late: Late = "fire",
+        grace: dt.timedelta = dt.timedelta(seconds=1),
+    ) -> Timer:
+        """A timer: `function(tx, *args)` is called then, as a transaction of its own, once.
+
+        Args:
+            function: at the top of a module, or declared by `action`.
+            key: it takes the place of the timer with this key.
+            late: whether to fire if nothing was running then and it is later than the `grace`.
+
+        Raises InvalidArguments, InvalidTask."""
+        action = self._registry.add_action(function, None)
+        return self._timers.at(
+            tx,
+            nanoseconds(when),
+            action,
+            action.arguments.encode(args),
+            key=key,
+            late=late,
+            grace=grace // dt.timedelta(microseconds=1) * 1000,
+        )
+
+    def unset(self, tx: Transaction, key: str) -> bool:
+        """Take back the timer with this key; returns whether there was one."""
+        return self._timers.unset(tx, key)
+
+    def every(
+        self,
+        tx: Transaction,
+        name: str,
+        recurrence: Recurrence,
+        what: AnyTask | Callable[..., Any],
+        *args: Any,
+        missed: Missed = "coalesce",
+    ) -> Schedule:
+        """A schedule: a job of a task, or a call of a transaction function, again and again. Say it
+        whenever the program starts: one that is the same goes on as it is.
+
+        Args:
+            missed: what becomes of times at which nothing was running: one firing for all of them
+                ("coalesce"), each of them ("each"), or none ("skip").
+
+        Raises InvalidRecurrence, NeverFires, InvalidArguments, InvalidTask."""
+        if isinstance(what, Task):
+            self._registry.need(what.name)
+            of: AnyTask | Action = what
+        else:
+            of = self._registry.add_action(what, None)
+        return self._timers.every(tx, name, recurrence, of.name, of.arguments.encode(args), missed)
+
+    def _begin(self, tx: Transaction, what: str, arguments: bytes) -> None:
+        """What a schedule says is to be done now."""
+        task = self._registry.task(what)
+        if task is not None:
+            self.enqueue(tx, task, *task.arguments.decode(arguments))
+        else:
+            self._timers.soon(tx, what, arguments)
+
+    def cancel(self, tx: Transaction, job: Job | str, why: str = "") -> Job:
+        """End a job that has not ended; an attempt that runs is asked to stop, and what it brings is
+        refused. Raises UnknownJob, NotPossible."""
+        return self._ledger.cancel(tx, _id(job), why)
+
+    def retry(self, tx: Transaction, job: Job | str) -> Job:
+        """Give a job that is dead or was cancelled, or waits for its next try, a new beginning.
+
+        Raises UnknownJob, NotPossible."""
+        row = self._ledger.need(tx, _id(job))
+        if row.task.startswith(ACTION):
+            self._timers.revive(tx, row)
+            return row
+        return self._ledger.retry(tx, row.id)
+
+    def drop(self, tx: Transaction, job: Job | str) -> None:
+        """Forget a job that has ended. Raises UnknownJob, NotPossible."""
+        self._ledger.drop(tx, _id(job))
+
+    def pause(self, tx: Transaction, queue: str) -> None:
+        """Start no more jobs of a queue, until `resume`."""
+        self._ledger.pause(tx, queue, tx.meta.principal)
+
+    def resume(self, tx: Transaction, queue: str) -> bool:
+        """Go on with a queue; returns whether it was paused."""
+        return self._ledger.resume(tx, queue)
+
+    # -- reading --------------------------------------------------------------------------------
+
+    def get(self, reader: Reader, job: Job | str) -> Job | None:
+        """A job as it stands; None if there is none."""
+        return self._ledger.jobs.get(reader, _id(job))
+
+    def find(self, reader: Reader, key: str) -> Job | None:
+        """The job with this key that has not ended."""
+        return self._ledger.by_key.get(reader, key)
+
+    def wait(self, job: Job | str, timeout: float | None = None) -> Any:
+        """What a job returned, once it is done. For threads.
+
+        Raises JobFailed if it is dead or cancelled, UnknownJob, TimeoutError."""
+        return self._result(self._waiter(_id(job)).result(timeout))
+
+    async def result(self, job: Job | str) -> Any:
+        """`wait` for coroutines."""
+        return self._result(await asyncio.wrap_future(self._waiter(_id(job))))
+
+    def _waiter(self, job: str) -> Future[Job]:
+        waiter: Future[Job] = Future()
+        self._waiters.setdefault(job, []).append(waiter)
+        row = self._ledger.jobs.get(self.store, job)
+        if row is None:
+            raise UnknownJob(f"there is no job {job}, or it is not durable yet")
+        if row.state.ended:
+            self._finished(row)
+        return waiter
+
+    def _finished(self, job: Job) -> None:
+        if job.state is State.CANCELLED and self._dispatcher is not None:
+            self._dispatcher.cancelled(job)
+        for waiter in self._waiters.pop(job.id, ()):
+            if waiter.set_running_or_notify_cancel():
+                waiter.set_result(job)
+
+    def _result(self, job: Job) -> Any:
+        if job.state is not State.DONE:
+            error = job.error
+            text = "" if error is None else f"{error.error}: {error.message}"
+            raise JobFailed(job.id, job.task, text)
+        task = self._registry.task(job.task)
+        return msgspec.msgpack.decode(job.result, type=Any if task is None else task.returns)
+
+    # -- running --------------------------------------------------------------------------------
+
+    @property
+    def metrics(self) -> DispatchMetrics:
+        """What was done since jobs are run here."""
+        return DispatchMetrics() if self._dispatcher is None else self._dispatcher.metrics
+
+    @property
+    def failure(self) -> Exception | None:
+        """Why jobs are not run any more, if the store failed under them."""
+        return None if self._dispatcher is None else self._dispatcher.failure
+
+    async def start(self) -> None:
+        """Run jobs on this event loop, until `stop`. Raises NotPossible if they are run already."""
+        if self._dispatcher is not None:
+            raise NotPossible("these jobs are run already: one process, and one loop of it, does")
+        options = self.options
+        self._runners = {
+            "thread": ThreadRunner(options.threads, self._registry.need, options.result_bytes),
+            "process": ProcessRunner(options.processes, options.result_bytes),
+            **self._extra,
+        }
+        dispatcher = self._dispatcher = Dispatcher(
+            self.store, self._ledger, self._timers, self._registry, self._runners, _no_flow
+        )
+        self._ledger.offer = dispatcher.offer
+        self._ledger.rung = dispatcher.rung
+        self._running = asyncio.create_task(dispatcher.run())
+
+    async def stop(self, budget: float = 10.0) -> int:
+        """Begin nothing more, give what runs `budget` seconds to end, ask the rest to stop and hand it
+        back, to begin again when jobs are next run; returns how many that were.
+
+        Raises what made the store fail, if it did."""
+        dispatcher, running = self._dispatcher, self._running
+        if dispatcher is None or running is None:
+            return 0
+        try:
+            left = await dispatcher.stop(budget)
+            await running
+            return left
+        finally:
+            self._ledger.offer = self._ledger.rung = lambda _: None
+            self._dispatcher = None
+            for runner in self._runners.values():
+                await asyncio.to_thread(runner.close, self.options.cancel_grace)
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.stop()
+
+    def __enter__(self) -> Self:
+        self._thread = LoopThread()
+        self._thread.call(self.start())
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            self._thread.call(self.stop())
+        finally:
+            self._thread.end()
+
+
+class LoopThread:
+    """An event loop on a thread of its own."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(
+            target=self._loop.run_forever, name="walnut-jobs", daemon=True
+        )
+        self._thread.start()
+
+    def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine on it, and wait for its end."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+
+    def end(self) -> None:
+        """End it."""
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+def _id(job: Job | str) -> str:
+    return job if isinstance(job, str) else job.id
+
+
+def _sorted(nodes: Mapping[str, Node]) -> list[str]:
+    """The names, each behind those it comes after. Raises CycleInGraph, UnknownJob."""
+    for name, node in nodes.items():
+        for before in node.after:
+            if before not in nodes:
+                raise UnknownJob(f"{name} comes after {before}, which is not in the graph")
+    try:
+        return list(
+            TopologicalSorter({name: node.after for name, node in nodes.items()}).static_order()
+        )
+    except CycleError as error:
+        circle = " after ".join(error.args[1])
+        raise CycleInGraph(f"these jobs wait for one another: {circle}") from error
+
+
+async def _no_flow(attempt: Attempt) -> Outcome:
+    raise InvalidTask(f"{attempt.task.name} is a workflow")

@@ -1,0 +1,380 @@
+"""The life of a job, as functions of a transaction: claim, settle, cancel, retry, and what follows.
+
+    claim ──▶ attempt n runs somewhere ──▶ settle(n, outcome) ──▶ end ──▶ those after it, its workflow
+                     └─ never heard of again ──▶ lose(n)
+
+What must stay true: only the attempt that was claimed last can settle a job, and only once; whatever
+follows from an end is in the transaction of that end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Final
+
+import msgspec
+
+from walnut.jobs.errors import NotPossible, UnknownJob
+from walnut.jobs.model import (
+    SECOND,
+    Edge,
+    Job,
+    JobsOptions,
+    Lane,
+    Pause,
+    State,
+    Target,
+    Timer,
+)
+from walnut.jobs.outcome import Failure, Outcome, Success
+from walnut.jobs.registry import Registry
+from walnut.jobs.retry import Retry
+from walnut.store.store import Store
+from walnut.store.transaction import Reader, Transaction
+
+LOST: Final = "walnut.jobs.errors.Lost"
+CANCELLED: Final = "walnut.jobs.errors.Cancelled"
+TIMED_OUT: Final = "TimeoutError"
+STALLED: Final = "walnut.jobs.errors.Stalled"
+DOUBTFUL: Final = {LOST, TIMED_OUT, STALLED, "walnut.jobs.errors.WorkerDied"}
+"""Failures after which nobody knows what the attempt did."""
+LIVE: Final = "live"
+ENDED: Final = "ended"
+DEAD: Final = "dead"
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """What became of an attempt; None: it was handed back before its end."""
+
+    job: str
+    attempt: int
+    outcome: Outcome | None
+
+
+def _line(job: Job) -> tuple[str | int, ...] | None:
+    """The index that jobs are found by, when they can be claimed and when they have ended."""
+    state = job.state
+    if state is State.READY or state is State.RUNNING:
+        return (LIVE, job.queue, job.runs, job.tenant, job.rank)
+    if state is State.DEAD:
+        return (DEAD, job.ended)
+    return (ENDED, job.ended) if state.ended and not job.followers else None
+
+
+class Ledger:
+    """The tables of jobs, and how jobs change in them.
+
+    Attributes:
+        offer: called with each job that became READY, once that is durable.
+        stirred: called with each workflow that something happened to, likewise.
+        stepped: part of the transaction in which a job that is a workflow's step ends.
+    """
+
+    def __init__(self, store: Store, registry: Registry, options: JobsOptions) -> None:
+        self.options = options
+        self.registry = registry
+        self.jobs = store.table("jobs", Job, key=lambda job: job.id)
+        self.line = self.jobs.index("line", _line)
+        self.by_key = self.jobs.index(
+            "by_key", lambda job: job.key if job.key and not job.state.ended else None, unique=True
+        )
+        self.by_lane = self.jobs.index(
+            "by_lane",
+            lambda job: (job.lane, job.turn) if job.lane and not job.state.ended else None,
+        )
+        self.edges = store.table("jobs.edges", Edge, key=lambda edge: (edge.before, edge.after))
+        self.lanes = store.table("jobs.lanes", Lane, key=lambda lane: lane.name)
+        self.timers = store.table("jobs.timers", Timer, key=lambda timer: (timer.due, timer.id))
+        self.timer_by_key = self.timers.index(
+            "by_key", lambda timer: timer.key or None, unique=True
+        )
+        self.pauses = store.table("jobs.pauses", Pause, key=lambda pause: pause.queue)
+        self.offer: Callable[[Job], object] = _nobody
+        self.finished: Callable[[Job], object] = _nobody
+        self.rung: Callable[[int], object] = _nobody
+        self.stepped: Callable[[Transaction, Job], None] = _no_step
+
+    # -- finding --------------------------------------------------------------------------------
+
+    def need(self, reader: Reader, job: str) -> Job:
+        """The job with this id. Raises UnknownJob."""
+        row = self.jobs.get(reader, job)
+        if row is None:
+            raise UnknownJob(
+                f"there is no job {job}: it never was, or it ended longer ago than jobs are kept"
+            )
+        return row
+
+    # -- attempts -------------------------------------------------------------------------------
+
+    def claim(self, tx: Transaction, ids: Iterable[str]) -> list[Job]:
+        """Begin an attempt at each of these that is READY still; returns them."""
+        claimed = []
+        lease = tx.time + int(self.options.lease * SECOND)
+        for job in self.jobs.get_many(tx, list(ids)):
+            if job is None or job.state is not State.READY:
+                continue
+            job.state = State.RUNNING
+            job.attempt += 1
+            job.started = tx.time
+            job.lease = lease
+            claimed.append(self.jobs.put(tx, job))
+        return claimed
+
+    def results(self, tx: Transaction, job: Job) -> list[bytes]:
+        """What those returned that a job comes after."""
+        return [self.need(tx, before).result for before in job.after]
+
+    def settle(self, tx: Transaction, ended: Ended, *, hooks: bool = True) -> Job | None:
+        """Record what became of an attempt; None if it was no longer the job's attempt, and then
+        nothing of it is recorded. Raises what the task's `then` or `otherwise` does, if they are to
+        be called."""
+        job = self.jobs.get(tx, ended.job)
+        if job is None or job.state is not State.RUNNING or job.attempt != ended.attempt:
+            return None
+        outcome = ended.outcome
+        if type(outcome) is Success:
+            job.result = outcome.result
+            job.error = None
+            job.progress = 1.0
+            task = self.registry.task(job.task)
+            if hooks and task is not None and task.on_done is not None:
+                task.on_done(tx, job, msgspec.msgpack.decode(outcome.result))
+            self._end(tx, job, State.DONE)
+        elif outcome is None:
+            job.doubtful = True
+            self._ready(tx, job)
+        else:
+            self._failed(tx, job, outcome, hooks=hooks)
+        return job
+
+    def _failed(self, tx: Transaction, job: Job, outcome: Failure, *, hooks: bool = True) -> None:
+        task = self.registry.task(job.task)
+        retry = Retry() if task is None else task.options.retry
+        job.error = outcome
+        job.failures += 1
+        job.doubtful = outcome.error in DOUBTFUL
+        wait = retry.wait(outcome, job.failures, tx.random.random())
+        if outcome.error == LOST:
+            job.losses += 1
+            wait = None if job.losses >= self.options.losses else 0.0
+        if wait is None:
+            if hooks and task is not None and task.on_dead is not None:
+                task.on_dead(tx, job, outcome)
+            self._end(tx, job, State.DEAD)
+        elif wait == 0:
+            self._ready(tx, job)
+        else:
+            self.wait_until(tx, job, tx.time + int(wait * SECOND))
+
+    def note(self, tx: Transaction, job: str, attempt: int, progress: float, text: str) -> bool:
+        """Record a sign of life; returns whether the attempt is still the job's."""
+        row = self.jobs.get(tx, job)
+        if row is None or row.state is not State.RUNNING or row.attempt != attempt:
+            return False
+        row.progress, row.text = progress, text
+        row.lease = tx.time + int(self.options.lease * SECOND)
+        self.jobs.put(tx, row)
+        return True
+
+    # -- on the way -----------------------------------------------------------------------------
+
+    def _ready(self, tx: Transaction, job: Job) -> None:
+        job.state = State.READY
+        job.due = 0
+        self.jobs.put(tx, job)
+        tx.after(self.offer, job)
+
+    def wait_until(self, tx: Transaction, job: Job, due: int) -> None:
+        """A job waits for a time."""
+        job.state = State.WAITING
+        job.due = due
+        self.jobs.put(tx, job)
+        self.timers.put(tx, Timer(due, job.id, Target.JOB))
+        tx.after(self.rung, due)
+
+    def due(self, tx: Transaction, job: str, due: int) -> None:
+        """The time has come that a job waited for."""
+        row = self.jobs.get(tx, job)
+        if row is not None and row.state is State.WAITING and row.due == due:
+            self._ready(tx, row)
+
+    def wake(self, tx: Transaction, job: str) -> None:
+        """Something has happened to a workflow."""
+        row = self.jobs.get(tx, job)
+        if row is not None and row.state is State.SLEEPING:
+            self._ready(tx, row)
+
+    def sleep(self, tx: Transaction, job: Job) -> None:
+        """A workflow that runs has nothing to do until something happens to it."""
+        job.state = State.SLEEPING
+        self.jobs.put(tx, job)
+
+    # -- the end --------------------------------------------------------------------------------
+
+    def _end(self, tx: Transaction, job: Job, state: State) -> None:
+        """A job ends, and with it those that can't come after it any more."""
+        ending = [(job, state)]
+        for row, how in ending:  # grows on the way
+            row.state = how
+            row.ended = tx.time
+            row.due = 0
+            self.jobs.put(tx, row)
+            if row.followers:
+                ending += [(after, State.CANCELLED) for after in self._release(tx, row)]
+            for before in row.after:
+                self._unfollow(tx, before)
+            if row.lane:
+                self._pass_lane(tx, row)
+            if row.parent:
+                self.stepped(tx, row)
+            tx.after(self.finished, row)
+
+    def _release(self, tx: Transaction, job: Job) -> list[Job]:
+        """Those after this job need not wait for it any more; returns those that wait in vain."""
+        in_vain = []
+        for edge in list(self.edges.scan(tx, job.id)):
+            self.edges.delete(tx, (edge.before, edge.after))
+            follower = self.jobs.get(tx, edge.after)
+            if follower is None or follower.state is not State.BLOCKED:
+                continue
+            if job.state is State.DONE:
+                follower.waits -= 1
+                self.unblock(tx, follower)
+            else:
+                why = f"job {job.id} ({job.task}), which it comes after, was not done"
+                follower.error = Failure(CANCELLED, why)
+                follower.state = State.CANCELLED
+                self.jobs.put(tx, follower)
+                in_vain.append(follower)
+        return in_vain
+
+    def _unfollow(self, tx: Transaction, before: str) -> None:
+        job = self.jobs.get(tx, before)
+        if job is not None:
+            job.followers -= 1
+            self.jobs.put(tx, job)
+
+    def _pass_lane(self, tx: Transaction, job: Job) -> None:
+        lane = self.lanes.get(tx, job.lane)
+        if lane is None or lane.holder != job.id:
+            return
+        follower = self.by_lane.get(tx, job.lane)
+        if follower is None:
+            self.lanes.delete(tx, job.lane)
+            return
+        lane.holder = follower.id
+        self.lanes.put(tx, lane)
+        follower.waits -= 1
+        self.unblock(tx, follower)
+
+    def _enter_lane(self, tx: Transaction, job: Job) -> None:
+        """A job gets its turn in its lane; it waits for one more if others are before it."""
+        lane = self.lanes.get(tx, job.lane)
+        if lane is None:
+            lane = Lane(job.lane, job.id, 0)
+        else:
+            job.waits += 1
+        if not job.turn:
+            lane.turns += 1
+            job.turn = lane.turns
+        self.lanes.put(tx, lane)
+
+    def unblock(self, tx: Transaction, job: Job) -> None:
+        """A job that is BLOCKED goes on if there is nothing left that it waits for."""
+        if job.waits:
+            self.jobs.put(tx, job)
+        elif job.due > tx.time:
+            self.wait_until(tx, job, job.due)
+        else:
+            self._ready(tx, job)
+
+    # -- by hand --------------------------------------------------------------------------------
+
+    def cancel(self, tx: Transaction, job: str, why: str) -> Job:
+        """End a job that has not ended. What an attempt that is running brings is refused; it is asked
+        to stop. Raises UnknownJob, NotPossible."""
+        row = self.need(tx, job)
+        if row.state.ended:
+            raise NotPossible(f"job {job} has ended already ({row.state.name}): nothing to cancel")
+        if row.state is State.WAITING:
+            self.timers.delete(tx, (row.due, row.id))
+        for before in row.after * (row.state is State.BLOCKED):
+            self.edges.delete(tx, (before, row.id))
+        row.error = Failure(CANCELLED, why or "cancelled by hand")
+        self._end(tx, row, State.CANCELLED)
+        return row
+
+    def retry(self, tx: Transaction, job: str) -> Job:
+        """Give a job that is DEAD or CANCELLED, or waits for its next attempt, another chance: now, with all its tries.
+
+        Raises UnknownJob, NotPossible, and NotUnique if another job has taken its key."""
+        row = self.need(tx, job)
+        waiting = row.state is State.WAITING
+        if not waiting and row.state not in {State.DEAD, State.CANCELLED}:
+            raise NotPossible(f"job {job} is {row.state.name}: only what failed can be retried")
+        if waiting:
+            self.timers.delete(tx, (row.due, row.id))
+        row.failures = row.losses = row.ended = row.due = 0
+        if waiting:
+            self._ready(tx, row)
+        else:
+            self.begin(tx, row)
+        return row
+
+    def begin(self, tx: Transaction, job: Job) -> None:
+        """A job begins its life, or a new one: it waits for what it has to.
+
+        Raises UnknownJob, and NotPossible if it comes after one that will not be done."""
+        job.waits = 0
+        job.state = State.BLOCKED
+        for before in job.after:
+            row = self.need(tx, before)
+            if row.state.ended and row.state is not State.DONE:
+                raise NotPossible(
+                    f"job {before} is {row.state.name}, and {job.task} would come after it: retry "
+                    "that one first"
+                )
+            row.followers += 1
+            self.jobs.put(tx, row)
+            if row.state is not State.DONE:
+                job.waits += 1
+                self.edges.put(tx, Edge(before, job.id))
+        if job.lane:
+            self._enter_lane(tx, job)
+        self.unblock(tx, job)
+
+    def drop(self, tx: Transaction, job: str) -> None:
+        """Forget a job that has ended. Raises UnknownJob, NotPossible."""
+        row = self.need(tx, job)
+        if not row.state.ended or row.followers:
+            raise NotPossible(
+                f"job {job} has not ended, or others wait for its result: cancel it first"
+            )
+        self.jobs.delete(tx, job)
+
+    def pause(self, tx: Transaction, queue: str, by: str) -> None:
+        """Start no more jobs of a queue."""
+        self.pauses.put(tx, Pause(queue, tx.time, by))
+        tx.after(self.rung, 0)
+
+    def resume(self, tx: Transaction, queue: str) -> bool:
+        """Go on with a queue; returns whether it was paused."""
+        tx.after(self.rung, 0)
+        return self.pauses.delete(tx, queue)
+
+    def drop_ended(self, tx: Transaction, limit: int) -> int:
+        """Forget some of the jobs that ended longer ago than they are kept; returns how many."""
+        before = tx.time - int(self.options.keep_done * SECOND)
+        old = list(self.line.scan(tx, ENDED, stop=before, limit=limit))
+        for job in old:
+            self.jobs.delete(tx, job.id)
+        return len(old)
+
+
+def _nobody(_: object) -> None:
+    """Before anybody runs jobs here."""
+
+
+def _no_step(tx: Transaction, job: Job) -> None:
+    """Before workflows are known."""
