@@ -23,7 +23,7 @@ from walnut.jobs.executors.runner import Runner
 from walnut.jobs.ledger import STALLED, TIMED_OUT, Ended
 from walnut.jobs.model import Job, JobsOptions
 from walnut.jobs.outcome import Failure, Outcome, Success, failure, success
-from walnut.jobs.task import Task
+from walnut.jobs.task import FLOW, Task
 
 AnyTask = Task[..., Any]
 
@@ -32,17 +32,9 @@ class Attempt:
     """One that is under way."""
 
     __slots__ = (
-        "asked",
-        "began",
-        "call",
-        "cancelled",
-        "job",
-        "note",
-        "running",
-        "seen",
-        "task",
+        "asked", "asleep", "began", "call", "cancelled", "job", "note", "running", "seen", "task",
         "verdict",
-    )
+    )  # fmt: skip
 
     def __init__(self, job: Job, task: AnyTask, call: Call, now: float) -> None:
         self.job = job
@@ -52,6 +44,7 @@ class Attempt:
         self.note: Note | None = None
         self.running: asyncio.Task[Any] | Future[Outcome] | None = None
         self.asked = False
+        self.asleep = False
         self.cancelled = False
         self.verdict: Failure | None = None
         """Why it was asked to stop: what is recorded unless it returns. None: it is handed back."""
@@ -80,14 +73,13 @@ class Attempts:
         self._flow = flow
         self.running: dict[str, Attempt] = {}
         self._checks: list[tuple[float, str, int]] = []
-        self._used = dict.fromkeys(runners, 0)
-        self.loop_slots = options.tasks
+        self._slots = {name: runner.slots for name, runner in runners.items()}
+        self._slots |= {"loop": options.tasks, FLOW: options.flows}
+        self._used = dict.fromkeys(self._slots, 0)
 
     def slots(self) -> dict[str, int]:
         """How many more each executor takes now."""
-        free = {name: one.slots - self._used[name] for name, one in self._runners.items()}
-        free["loop"] = self.loop_slots - (len(self.running) - sum(self._used.values()))
-        return free
+        return {name: most - self._used[name] for name, most in self._slots.items()}
 
     # -- beginning ------------------------------------------------------------------------------
 
@@ -100,11 +92,11 @@ class Attempts:
         attempt = Attempt(job, task, call, now)
         self.running[job.id] = attempt
         options = task.options
+        self._used[job.runs] += 1
         runner = self._runners.get(job.runs)
         if runner is None:
             attempt.running = asyncio.create_task(self._on_loop(attempt))
         else:
-            self._used[job.runs] += 1
             self._start_on(runner, attempt)
         for seconds in (options.timeout, options.stall):
             if seconds is not None:
@@ -115,9 +107,7 @@ class Attempts:
             options = attempt.task.options
             attempt.call = msgspec.structs.replace(attempt.call, target=self._target(attempt))
             limits = Limits(options.memory_bytes, options.cpu_seconds)
-            future = attempt.running = runner.start(
-                attempt.call, limits, lambda note: self._post(self._noted, note)
-            )
+            future = attempt.running = runner.start(attempt.call, limits, self._tell)
         except Exception as error:  # whatever it is, it is this attempt's
             self._post(self._over, attempt, failure(error))
             return
@@ -157,13 +147,17 @@ class Attempts:
         context = self.context(attempt)
         arguments = task.arguments.decode(call.arguments)
         if call.doubtful and task.ask is not None:
-            found = task.ask(context, *arguments)
+            found: Any = task.ask(context, *arguments)
             if asyncio.iscoroutine(found):
                 found = await found
             if found is not None:
                 return success(found.result, task.name, self._options.result_bytes)
         result = await task.function(context, *arguments)
         return success(result, task.name, self._options.result_bytes)
+
+    def _tell(self, note: Note) -> None:
+        """A note from another thread."""
+        self._post(self._noted, note)
 
     # -- on the way -----------------------------------------------------------------------------
 
@@ -223,8 +217,7 @@ class Attempts:
         if self.running.get(job.id) is not attempt:
             return
         del self.running[job.id]
-        if job.runs in self._used:
-            self._used[job.runs] -= 1
+        self._used[job.runs] -= 1
         if attempt.asked and type(outcome) is not Success:
             outcome = attempt.verdict
         self._ended(attempt, Ended(job.id, attempt.call.attempt, outcome))

@@ -109,6 +109,7 @@ class Board:
         self._free = dict(resources)
         self._known: set[str] = set()
         self._running: dict[str, tuple[Entry, Mapping[str, float]]] = {}
+        self._again: dict[str, Entry] = {}
         self._turn = 0
         self.unknown: Counter[str] = Counter()
         """Tasks that ready jobs have and this process has not, with how many were left in the table."""
@@ -118,6 +119,8 @@ class Board:
     def offer(self, entry: Entry) -> None:
         """A job is ready."""
         if entry.job in self._known:
+            if entry.job in self._running:  # it is ready again before it is known to have ended
+                self._again[entry.job] = entry
             return
         line = self._line(entry.queue, entry.runs)
         tenant = line.tenants.get(entry.tenant)
@@ -261,6 +264,9 @@ class Board:
         line.tenants[entry.tenant].running -= 1
         for name, amount in takes.items():
             self._free[name] += amount
+        again = self._again.pop(job, None)
+        if again is not None:
+            self.offer(again)
 
     def next_token(self) -> float | None:
         """Seconds until a queue that is held back by its rate may go on; None if none is."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, Final
 
@@ -28,7 +28,10 @@ from walnut.jobs.ledger import CANCELLED, LIVE, LOST, Ended, Ledger
 from walnut.jobs.model import SECOND, Job, JobsOptions, State, Timer
 from walnut.jobs.outcome import Failure, failure
 from walnut.jobs.registry import Registry
+from walnut.jobs.steps import Step
+from walnut.jobs.task import FLOW
 from walnut.jobs.timers import Timers
+from walnut.jobs.workflow import Flows
 from walnut.log.errors import LogFailed, LogFull, RecordTooLarge
 from walnut.log.metrics import Histogram
 from walnut.store.store import Store
@@ -42,6 +45,8 @@ FULL_SECONDS: Final = 0.5
 """How long it waits for space on the disk."""
 KEEP_SECONDS: Final = 30.0
 """How often what ended long ago is dropped."""
+REST_SECONDS: Final = 0.25
+"""How often it is looked for workflows that may be taken out of memory."""
 NEVER: Final = 1 << 63
 
 
@@ -87,11 +92,12 @@ class Dispatcher:
         timers: Timers,
         registry: Registry,
         runners: Mapping[str, Runner],
-        flow: Callable[[Attempt], Awaitable[Any]],
+        flows: Flows,
     ) -> None:
         self.metrics = DispatchMetrics()
         self.failure: Exception | None = None
         self._store = store
+        self._flows = flows
         self._ledger = ledger
         self._timers = timers
         self._registry = registry
@@ -99,17 +105,20 @@ class Dispatcher:
         self._clock = store.options.log.clock
         self._loop = asyncio.get_running_loop()
         self._awake = asyncio.Event()
+        self._ended = asyncio.Event()
         self._woken = False
         self._posted: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         self._board = Board(self._options.queues, self._options.resources, self._options.window)
-        self.attempts = Attempts(dict(runners), self._options, self.post, self._attempt_ended, flow)
+        self.attempts = Attempts(
+            dict(runners), self._options, self.post, self._attempt_ended, flows.perform
+        )
         self._over: list[Ended] = []
         self._alone: list[Ended] = []
         self._needs: dict[str, Mapping[str, float]] = {}
         self._since = 0
         self._next_due = 0
         self._stuck: set[tuple[int, str]] = set()
-        self._recorded = self._kept = self._loop.time()
+        self._recorded = self._kept = self._rested = self._loop.time()
         self._draining = False
         self._stopping = False
 
@@ -137,6 +146,10 @@ class Dispatcher:
     def _ring(self, due: int) -> None:
         self._since = min(self._since, due)
         self._next_due = min(self._next_due, due)
+
+    def stirred(self, step: Step) -> None:
+        """A step of a workflow is done. From any thread."""
+        self.post(self._flows.stirred, step)
 
     def cancelled(self, job: Job) -> None:
         """A job was cancelled: whatever runs of it is asked to stop. From any thread."""
@@ -180,6 +193,7 @@ class Dispatcher:
                     await self._sleep()
         except Exception as error:
             self.failure = error
+            self._ended.set()
             raise
 
     def _take_posted(self) -> None:
@@ -307,7 +321,9 @@ class Dispatcher:
 
     def _attempt_ended(self, attempt: Attempt, ended: Ended) -> None:
         self._board.ended(ended.job)
-        self._keep_ended(attempt.task, ended)
+        self._ended.set()
+        if not attempt.asleep:
+            self._keep_ended(attempt.task, ended)
         self.post(_nothing)
 
     def _keep_ended(self, task: AnyTask | None, ended: Ended) -> None:
@@ -368,10 +384,15 @@ class Dispatcher:
             notes = [a for a in self.attempts.running.values() if a.note is not None]
             for begin in range(0, len(notes), BATCH):
                 await self._store.run(self._record, notes[begin : begin + BATCH])
+        if now - self._rested >= REST_SECONDS:
+            self._rested = now
+            full = self.attempts.slots()[FLOW] <= 0
+            await self._flows.rest(now - (REST_SECONDS if full else self._options.flow_idle))
         if now - self._kept >= KEEP_SECONDS:
             self._kept = now
-            while await self._store.run(self._ledger.drop_ended, BATCH) == BATCH:
-                await asyncio.sleep(0)
+            dropped = BATCH
+            while dropped == BATCH:
+                dropped = await self._store.run(self._ledger.drop_ended, BATCH)
 
     def _record(self, tx: Transaction, attempts: list[Attempt]) -> None:
         for attempt in attempts:
@@ -425,17 +446,22 @@ class Dispatcher:
         """Start nothing more, give what runs `budget` seconds to end, hand back the rest; returns how
         many were handed back."""
         self._draining = True
-        until = self._loop.time() + budget
-        while self.attempts.running and self._loop.time() < until and self.failure is None:
-            await asyncio.sleep(min(0.01, budget))
+        await self._quiet(budget)
         left = list(self.attempts.running.values())
         for attempt in left:
             self.attempts.stop(attempt, None, self._loop.time())
-        while self.attempts.running and self.failure is None:
-            await asyncio.sleep(0.01)
+        await self._quiet(None)
         self._stopping = True
         self.post(_nothing)
         return len(left)
+
+    async def _quiet(self, budget: float | None) -> None:
+        """Wait until nothing runs."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(budget):
+                while self.attempts.running and self.failure is None:
+                    self._ended.clear()
+                    await self._ended.wait()
 
 
 class Claimed(msgspec.Struct, frozen=True):

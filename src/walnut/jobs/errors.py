@@ -56,17 +56,19 @@ class Fenced(JobsError):
 
 
 class JobFailed(JobsError):
-    """A job that was waited for failed for good, or was cancelled.
+    """A job, or a step of a workflow, failed for good or was cancelled.
 
     Attributes:
-        job: its id.
-        error: the name of what it raised, with its message.
+        job: its id. task: its task, or the step.
+        error: the class of what it raised. message: what that said.
     """
 
-    def __init__(self, job: str, task: str, error: str) -> None:
-        super().__init__(f"job {job} ({task}) failed: {error}")
+    def __init__(self, job: str, task: str, error: str, message: str) -> None:
+        super().__init__(f"job {job} ({task}) failed: {error}: {message}")
         self.job = job
+        self.task = task
         self.error = error
+        self.message = message
 
 
 class NonDeterminism(JobsError):

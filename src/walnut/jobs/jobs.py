@@ -21,12 +21,10 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar, overload
 
 import msgspec
 
-from walnut.jobs.attempts import Attempt
 from walnut.jobs.context import Context
 from walnut.jobs.dispatcher import Dispatcher, DispatchMetrics
 from walnut.jobs.errors import (
     CycleInGraph,
-    InvalidTask,
     JobFailed,
     NotPossible,
     UnknownJob,
@@ -35,7 +33,7 @@ from walnut.jobs.errors import (
 from walnut.jobs.executors.processes import ProcessRunner
 from walnut.jobs.executors.runner import Runner
 from walnut.jobs.executors.threads import ThreadRunner
-from walnut.jobs.ledger import Ledger
+from walnut.jobs.ledger import CANCELLED, Ledger, nobody
 from walnut.jobs.model import (
     SECOND,
     Job,
@@ -46,11 +44,14 @@ from walnut.jobs.model import (
     State,
     Timer,
 )
-from walnut.jobs.outcome import Outcome
+from walnut.jobs.outcome import Failure
 from walnut.jobs.recurrence import Recurrence
 from walnut.jobs.registry import Action, Registry
-from walnut.jobs.task import Task, declare
+from walnut.jobs.retry import Retry
+from walnut.jobs.steps import Steps
+from walnut.jobs.task import FLOW, Task, declare, pack
 from walnut.jobs.timers import ACTION, Timers, nanoseconds
+from walnut.jobs.workflow import Flow, Flows
 from walnut.store.store import Store
 from walnut.store.transaction import Reader, Transaction
 
@@ -86,6 +87,9 @@ class Jobs:
         self._ledger = Ledger(store, self._registry, self.options)
         self._timers = Timers(store, self._ledger, self._registry)
         self._timers.begin = self._begin
+        self._steps = Steps(store, self._ledger)
+        self._timers.waken = self._steps.waken
+        self._flows = Flows(self, self._steps)
         self._extra = dict(executors or {})
         self._dispatcher: Dispatcher | None = None
         self._running: asyncio.Task[None] | None = None
@@ -116,10 +120,37 @@ class Jobs:
 
         return decorate if function is None else decorate(function)
 
+    @overload
+    def workflow(
+        self, function: Callable[Concatenate[Flow, P], Coroutine[Any, Any, T]], /
+    ) -> Task[P, T]: ...
+
+    @overload
+    def workflow(
+        self, *, name: str | None = None, **options: Any
+    ) -> Callable[[Callable[Concatenate[Flow, P], Coroutine[Any, Any, T]]], Task[P, T]]: ...
+
+    def workflow(self, function: Any = None, /, *, name: str | None = None, **options: Any) -> Any:
+        """Decorates a coroutine function `function(flow, *arguments)` that survives crashes: see `Flow`.
+
+        Args as of `task`; it is not tried again when it raises, if nothing else is said."""
+
+        def decorate(plain: Any) -> Any:
+            once = {"runs": FLOW, "retry": Retry(attempts=1)}
+            return self.add(declare(plain, name, once | options, kind="workflow"))
+
+        return decorate if function is None else decorate(function)
+
+    def signal(self, tx: Transaction, flow: Job | str, name: str, payload: Any = None) -> None:
+        """Send a workflow a signal: the first step that waits for it takes it, now or later.
+
+        Raises UnknownJob if it has ended; InvalidArguments."""
+        self._steps.signal(tx, _id(flow), name, pack((payload,), name))
+
     def add(self, task: Task[P, T]) -> Task[P, T]:
         """Make known a task that was declared without a `Jobs`. Raises InvalidTask, UnknownQueue."""
         runs = task.options.runs
-        if runs not in {"loop", "thread", "process", *self._extra}:
+        if runs not in {FLOW, "loop", "thread", "process", *self._extra}:
             raise UnknownQueue(
                 f"{task.name} runs on {runs!r}: that is none of loop, thread, process and those given "
                 "to Jobs as `executors`"
@@ -158,6 +189,7 @@ class Jobs:
         lane: str = "",
         after: Sequence[Job | str] = (),
         at: dt.datetime | None = None,
+        parent: tuple[str, int] = ("", 0),
     ) -> Job:
         """A job: there if and only if the transaction is. Run once, to its end, or dead.
 
@@ -190,6 +222,8 @@ class Jobs:
             lane=lane,
             due=0 if at is None else nanoseconds(at),
             after=[one if isinstance(one, str) else one.id for one in after],
+            parent=parent[0],
+            step=parent[1],
             by=tx.meta.principal,
         )
         self._ledger.begin(tx, job)
@@ -205,6 +239,18 @@ class Jobs:
             after = [made[before] for before in node.after]
             made[name] = self.enqueue(tx, node.task, *node.args, after=after, **options)
         return made
+
+    def enqueue_step(
+        self,
+        tx: Transaction,
+        task: AnyTask,
+        args: tuple[Any, ...],
+        flow: str,
+        step: int,
+        options: dict[str, Any],
+    ) -> Job:
+        """A job that is a step of a workflow: see `Flow.run`."""
+        return self.enqueue(tx, task, *args, parent=(flow, step), **options)
 
     call = enqueue
 
@@ -286,6 +332,8 @@ class Jobs:
         if row.task.startswith(ACTION):
             self._timers.revive(tx, row)
             return row
+        if row.runs == FLOW:
+            self._steps.reopen(tx, row.id)
         return self._ledger.retry(tx, row.id)
 
     def drop(self, tx: Transaction, job: Job | str) -> None:
@@ -339,9 +387,8 @@ class Jobs:
 
     def _result(self, job: Job) -> Any:
         if job.state is not State.DONE:
-            error = job.error
-            text = "" if error is None else f"{error.error}: {error.message}"
-            raise JobFailed(job.id, job.task, text)
+            error = job.error or Failure(CANCELLED, "cancelled")
+            raise JobFailed(job.id, job.task, error.error, error.message)
         task = self._registry.task(job.task)
         return msgspec.msgpack.decode(job.result, type=Any if task is None else task.returns)
 
@@ -368,10 +415,11 @@ class Jobs:
             **self._extra,
         }
         dispatcher = self._dispatcher = Dispatcher(
-            self.store, self._ledger, self._timers, self._registry, self._runners, _no_flow
+            self.store, self._ledger, self._timers, self._registry, self._runners, self._flows
         )
         self._ledger.offer = dispatcher.offer
         self._ledger.rung = dispatcher.rung
+        self._steps.stirred = dispatcher.stirred
         self._running = asyncio.create_task(dispatcher.run())
 
     async def stop(self, budget: float = 10.0) -> int:
@@ -387,7 +435,7 @@ class Jobs:
             await running
             return left
         finally:
-            self._ledger.offer = self._ledger.rung = lambda _: None
+            self._ledger.offer = self._ledger.rung = self._steps.stirred = nobody
             self._dispatcher = None
             for runner in self._runners.values():
                 await asyncio.to_thread(runner.close, self.options.cancel_grace)
@@ -459,7 +507,3 @@ def _sorted(nodes: Mapping[str, Node]) -> list[str]:
     except CycleError as error:
         circle = " after ".join(error.args[1])
         raise CycleInGraph(f"these jobs wait for one another: {circle}") from error
-
-
-async def _no_flow(attempt: Attempt) -> Outcome:
-    raise InvalidTask(f"{attempt.task.name} is a workflow")

@@ -10,7 +10,7 @@ follows from an end is in the transaction of that end.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -29,6 +29,7 @@ from walnut.jobs.model import (
 from walnut.jobs.outcome import Failure, Outcome, Success
 from walnut.jobs.registry import Registry
 from walnut.jobs.retry import Retry
+from walnut.jobs.task import FLOW
 from walnut.store.store import Store
 from walnut.store.transaction import Reader, Transaction
 
@@ -66,8 +67,10 @@ class Ledger:
 
     Attributes:
         offer: called with each job that became READY, once that is durable.
-        stirred: called with each workflow that something happened to, likewise.
-        stepped: part of the transaction in which a job that is a workflow's step ends.
+        finished: called with each job that ended, likewise. rung: with the time of each new timer,
+            and with 0 when queues were paused or resumed.
+        stepped, flow_ended, forgotten: part of the transaction in which a job that is a workflow's
+            step ends, a workflow ends, a workflow is dropped.
     """
 
     def __init__(self, store: Store, registry: Registry, options: JobsOptions) -> None:
@@ -89,10 +92,12 @@ class Ledger:
             "by_key", lambda timer: timer.key or None, unique=True
         )
         self.pauses = store.table("jobs.pauses", Pause, key=lambda pause: pause.queue)
-        self.offer: Callable[[Job], object] = _nobody
-        self.finished: Callable[[Job], object] = _nobody
-        self.rung: Callable[[int], object] = _nobody
+        self.offer: Callable[[Job], object] = nobody
+        self.finished: Callable[[Job], object] = nobody
+        self.rung: Callable[[int], object] = nobody
         self.stepped: Callable[[Transaction, Job], None] = _no_step
+        self.flow_ended: Callable[[Transaction, Job], None] = _no_step
+        self.forgotten: Callable[[Transaction, Job], None] = _no_step
 
     # -- finding --------------------------------------------------------------------------------
 
@@ -133,7 +138,7 @@ class Ledger:
         if job is None or job.state is not State.RUNNING or job.attempt != ended.attempt:
             return None
         outcome = ended.outcome
-        if type(outcome) is Success:
+        if isinstance(outcome, Success):
             job.result = outcome.result
             job.error = None
             job.progress = 1.0
@@ -157,7 +162,9 @@ class Ledger:
         wait = retry.wait(outcome, job.failures, tx.random.random())
         if outcome.error == LOST:
             job.losses += 1
-            wait = None if job.losses >= self.options.losses else 0.0
+            # A workflow is lost with the server only, and its steps are what may be to blame for it.
+            lost_for_good = job.losses >= self.options.losses and job.runs != FLOW
+            wait = None if lost_for_good else 0.0
         if wait is None:
             if hooks and task is not None and task.on_dead is not None:
                 task.on_dead(tx, job, outcome)
@@ -228,6 +235,8 @@ class Ledger:
                 self._pass_lane(tx, row)
             if row.parent:
                 self.stepped(tx, row)
+            if row.runs == FLOW:
+                self.flow_ended(tx, row)
             tx.after(self.finished, row)
 
     def _release(self, tx: Transaction, job: Job) -> list[Job]:
@@ -368,11 +377,16 @@ class Ledger:
         before = tx.time - int(self.options.keep_done * SECOND)
         old = list(self.line.scan(tx, ENDED, stop=before, limit=limit))
         for job in old:
-            self.jobs.delete(tx, job.id)
+            self._forget(tx, job)
         return len(old)
 
+    def _forget(self, tx: Transaction, job: Job) -> None:
+        if job.runs == FLOW:
+            self.forgotten(tx, job)
+        self.jobs.delete(tx, job.id)
 
-def _nobody(_: object) -> None:
+
+def nobody(_: Any) -> None:
     """Before anybody runs jobs here."""
 
 

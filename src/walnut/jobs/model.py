@@ -227,6 +227,8 @@ class JobsOptions(msgspec.Struct, frozen=True, kw_only=True):
         keep_done: seconds for which jobs that are done or cancelled stay on record. Dead ones stay
             until somebody retries or drops them.
         processes, threads, tasks: attempts at once in child processes, in threads, on the loop.
+        flows: workflows in memory at once. flow_idle: seconds after which one that waits is taken out
+            of memory; it comes back when there is something to do.
         window: ready jobs of a tenant held in memory; the rest waits in the table.
         timer_attempts: how often a timer whose action raises is tried, with growing waits, before it
             is dead.
@@ -244,14 +246,24 @@ class JobsOptions(msgspec.Struct, frozen=True, kw_only=True):
     processes: int = 2
     threads: int = 16
     tasks: int = 1000
+    flows: int = 1000
+    flow_idle: float = 10.0
     window: int = 1000
     timer_attempts: int = 8
 
     def __post_init__(self) -> None:
         """Refuse what can't work, by name."""
-        for name in ("processes", "threads", "tasks", "window", "losses", "timer_attempts"):
+        for name in (
+            "processes",
+            "threads",
+            "tasks",
+            "flows",
+            "window",
+            "losses",
+            "timer_attempts",
+        ):
             if getattr(self, name) < 1:
                 raise InvalidTask(f"{name} is {getattr(self, name)}: it must be at least 1")
-        for name in ("lease", "record_every", "cancel_grace", "ageing", "keep_done"):
+        for name in ("lease", "record_every", "cancel_grace", "ageing", "keep_done", "flow_idle"):
             if getattr(self, name) < 0:
                 raise InvalidTask(f"{name} is {getattr(self, name)}: it must not be negative")

@@ -10,7 +10,7 @@ import inspect
 import sys
 import typing
 from collections.abc import Callable
-from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeVar
+from typing import Any, Concatenate, Final, Generic, Literal, ParamSpec, TypeVar
 
 import msgspec
 
@@ -23,6 +23,10 @@ T = TypeVar("T")
 Hook = TypeVar("Hook", bound=Callable[[Any, Any, Any], object])
 Ask = TypeVar("Ask", bound=Callable[..., Any])
 Kind = Literal["task", "effect", "workflow"]
+
+
+FLOW: Final = "flow"
+"""What workflows run on."""
 
 
 class Happened(msgspec.Struct, frozen=True):
@@ -90,16 +94,10 @@ class Arguments:
         self._types = [hints.get(one.name, Any) for one in parameters]
         self._least = sum(one.default is inspect.Parameter.empty for one in parameters)
         self._decoders: dict[int, msgspec.msgpack.Decoder[tuple[Any, ...]]] = {}
-        self._encode = msgspec.msgpack.Encoder().encode
 
     def encode(self, args: tuple[Any, ...]) -> bytes:
         """Raises InvalidArguments."""
-        try:
-            data = self._encode(args)
-        except (TypeError, ValueError, OverflowError) as error:
-            raise InvalidArguments(
-                f"arguments of {self._name} can't be stored ({error}): give plain data or structs"
-            ) from error
+        data = pack(args, self._name)
         self.decode(data, len(args))
         return data
 
@@ -161,7 +159,7 @@ class Task(Generic[P, T]):
         self.options = options
         self.arguments = Arguments(function, 1)
         self.kind: Kind = kind
-        self.returns: Any = _returns(function)
+        self.returns: Any = returns(function)
         self.on_done: Callable[[Any, Any, Any], object] | None = None
         self.on_dead: Callable[[Any, Any, Any], object] | None = None
         self.ask: Callable[..., Happened | None] | None = None
@@ -213,7 +211,18 @@ class Task(Generic[P, T]):
         return f"{module}:{name}"
 
 
-def _returns(function: Callable[..., Any]) -> Any:
+def pack(args: tuple[Any, ...], name: str) -> bytes:
+    """Arguments as MessagePack. Raises InvalidArguments."""
+    try:
+        return msgspec.msgpack.encode(args)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InvalidArguments(
+            f"arguments of {name} can't be stored ({error}): give plain data or structs"
+        ) from error
+
+
+def returns(function: Callable[..., Any]) -> Any:
+    """The type of what a function gives, if that is known here."""
     try:
         return typing.get_type_hints(function).get("return", Any)
     except (NameError, TypeError):  # names that exist for type checkers only
@@ -231,7 +240,7 @@ def declare(
     if "runs" not in options and inspect.iscoroutinefunction(function):
         options = options | {"runs": "loop"}
     made = TaskOptions(**options)
-    if (made.runs == "loop") != inspect.iscoroutinefunction(function):
+    if (made.runs in {"loop", FLOW}) != inspect.iscoroutinefunction(function):
         raise InvalidTask(
             f"{function.__qualname__} would run on {made.runs!r}: coroutine functions run on 'loop', "
             "and only they do"
