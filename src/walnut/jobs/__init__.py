@@ -1,0 +1,1 @@
+"""Durable work, timers and calls to the outside."""
