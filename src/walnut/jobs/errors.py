@@ -51,6 +51,18 @@ class NotPossible(JobsError):
     """A job is not in a state where this can be done to it."""
 
 
+class Postponed(JobsError):
+    """A task raises it to be tried again later, without counting as a failure.
+
+    Attributes:
+        retry_after: seconds.
+    """
+
+    def __init__(self, retry_after: float, why: str = "") -> None:
+        super().__init__(why or f"not before {retry_after:g} s from now")
+        self.retry_after = retry_after
+
+
 class Fenced(JobsError):
     """The attempt is over: its lease was lost, or the job was cancelled. What it brings is refused."""
 

@@ -15,6 +15,7 @@ import datetime as dt
 import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from graphlib import CycleError, TopologicalSorter
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar, overload
@@ -49,7 +50,7 @@ from walnut.jobs.recurrence import Recurrence
 from walnut.jobs.registry import Action, Registry
 from walnut.jobs.retry import Retry
 from walnut.jobs.steps import Steps
-from walnut.jobs.task import FLOW, Task, declare, pack
+from walnut.jobs.task import FLOW, Kind, Task, declare, pack
 from walnut.jobs.timers import ACTION, Timers, nanoseconds
 from walnut.jobs.workflow import Flow, Flows
 from walnut.store.store import Store
@@ -90,6 +91,7 @@ class Jobs:
         self._steps = Steps(store, self._ledger)
         self._timers.waken = self._steps.waken
         self._flows = Flows(self, self._steps)
+        self._alongside: list[Callable[[], AbstractAsyncContextManager[Any]]] = []
         self._extra = dict(executors or {})
         self._dispatcher: Dispatcher | None = None
         self._running: asyncio.Task[None] | None = None
@@ -106,7 +108,7 @@ class Jobs:
         self, *, name: str | None = None, **options: Any
     ) -> Callable[[Callable[Concatenate[Context, P], T]], Task[P, T]]: ...
 
-    def task(self, function: Any = None, /, *, name: str | None = None, **options: Any) -> Any:
+    def task(self, *function: Any, **options: Any) -> Any:
         """Decorates a function that is to be run as a job: `function(context, *arguments)`.
 
         Args:
@@ -114,11 +116,29 @@ class Jobs:
             options: see `TaskOptions`.
 
         Raises InvalidTask, UnknownQueue."""
+        return self._decorate("task", function, options)
 
-        def decorate(plain: Callable[Concatenate[Context, P], T]) -> Task[P, T]:
-            return self.add(declare(plain, name, options))
+    @overload
+    def effect(self, function: Callable[Concatenate[Context, P], T], /) -> Task[P, T]: ...
 
-        return decorate if function is None else decorate(function)
+    @overload
+    def effect(
+        self, *, name: str | None = None, **options: Any
+    ) -> Callable[[Callable[Concatenate[Context, P], T]], Task[P, T]]: ...
+
+    def effect(self, *function: Any, **options: Any) -> Any:
+        """`task` for what acts on the outside, where nothing can be rolled back: the intent is durable
+        before it acts, `context.key` is the same at every attempt, and what it has to `reconcile` is
+        asked when an attempt was lost. Runs in a thread or on the loop, if nothing else is said."""
+        return self._decorate("effect", function, {"runs": "thread"} | options)
+
+    def _decorate(self, kind: Kind, function: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        name = options.pop("name", None)
+
+        def decorate(plain: Any) -> Any:
+            return self.add(declare(plain, name, options, kind))
+
+        return decorate(*function) if function else decorate
 
     @overload
     def workflow(
@@ -130,22 +150,18 @@ class Jobs:
         self, *, name: str | None = None, **options: Any
     ) -> Callable[[Callable[Concatenate[Flow, P], Coroutine[Any, Any, T]]], Task[P, T]]: ...
 
-    def workflow(self, function: Any = None, /, *, name: str | None = None, **options: Any) -> Any:
+    def workflow(self, *function: Any, **options: Any) -> Any:
         """Decorates a coroutine function `function(flow, *arguments)` that survives crashes: see `Flow`.
 
         Args as of `task`; it is not tried again when it raises, if nothing else is said."""
-
-        def decorate(plain: Any) -> Any:
-            once = {"runs": FLOW, "retry": Retry(attempts=1)}
-            return self.add(declare(plain, name, once | options, kind="workflow"))
-
-        return decorate if function is None else decorate(function)
+        once = {"runs": FLOW, "retry": Retry(attempts=1)}
+        return self._decorate("workflow", function, once | options)
 
     def signal(self, tx: Transaction, flow: Job | str, name: str, payload: Any = None) -> None:
         """Send a workflow a signal: the first step that waits for it takes it, now or later.
 
         Raises UnknownJob if it has ended; InvalidArguments."""
-        self._steps.signal(tx, _id(flow), name, pack((payload,), name))
+        self._steps.signal(tx, _id(flow), name, pack(payload, name))
 
     def add(self, task: Task[P, T]) -> Task[P, T]:
         """Make known a task that was declared without a `Jobs`. Raises InvalidTask, UnknownQueue."""
@@ -253,6 +269,7 @@ class Jobs:
         return self.enqueue(tx, task, *args, parent=(flow, step), **options)
 
     call = enqueue
+    """The same for effects, which read better so: call this, once the transaction is durable."""
 
     def at(
         self,
@@ -404,6 +421,11 @@ class Jobs:
         """Why jobs are not run any more, if the store failed under them."""
         return None if self._dispatcher is None else self._dispatcher.failure
 
+    def alongside(self, open_: Callable[[], AbstractAsyncContextManager[Any]]) -> None:
+        """Something that tasks on the loop need, such as a connection pool: it is entered there before
+        jobs are run, and left after the last has ended."""
+        self._alongside.append(open_)
+
     async def start(self) -> None:
         """Run jobs on this event loop, until `stop`. Raises NotPossible if they are run already."""
         if self._dispatcher is not None:
@@ -417,6 +439,9 @@ class Jobs:
         dispatcher = self._dispatcher = Dispatcher(
             self.store, self._ledger, self._timers, self._registry, self._runners, self._flows
         )
+        self._open = AsyncExitStack()
+        for open_ in self._alongside:
+            await self._open.enter_async_context(open_())
         self._ledger.offer = dispatcher.offer
         self._ledger.rung = dispatcher.rung
         self._steps.stirred = dispatcher.stirred
@@ -437,6 +462,7 @@ class Jobs:
         finally:
             self._ledger.offer = self._ledger.rung = self._steps.stirred = nobody
             self._dispatcher = None
+            await self._open.aclose()
             for runner in self._runners.values():
                 await asyncio.to_thread(runner.close, self.options.cancel_grace)
 

@@ -39,6 +39,7 @@ TIMED_OUT: Final = "TimeoutError"
 STALLED: Final = "walnut.jobs.errors.Stalled"
 DOUBTFUL: Final = {LOST, TIMED_OUT, STALLED, "walnut.jobs.errors.WorkerDied"}
 """Failures after which nobody knows what the attempt did."""
+POSTPONED: Final = "walnut.jobs.errors.Postponed"
 LIVE: Final = "live"
 ENDED: Final = "ended"
 DEAD: Final = "dead"
@@ -156,6 +157,9 @@ class Ledger:
     def _failed(self, tx: Transaction, job: Job, outcome: Failure, *, hooks: bool = True) -> None:
         task = self.registry.task(job.task)
         retry = Retry() if task is None else task.options.retry
+        if outcome.error == POSTPONED:
+            self.wait_until(tx, job, tx.time + int((outcome.retry_after or 0.0) * SECOND))
+            return
         job.error = outcome
         job.failures += 1
         job.doubtful = outcome.error in DOUBTFUL

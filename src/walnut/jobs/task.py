@@ -10,7 +10,7 @@ import inspect
 import sys
 import typing
 from collections.abc import Callable
-from typing import Any, Concatenate, Final, Generic, Literal, ParamSpec, TypeVar
+from typing import Any, Concatenate, Final, Generic, Literal, ParamSpec, TypeVar, overload
 
 import msgspec
 
@@ -211,10 +211,10 @@ class Task(Generic[P, T]):
         return f"{module}:{name}"
 
 
-def pack(args: tuple[Any, ...], name: str) -> bytes:
+def pack(value: object, name: str) -> bytes:
     """Arguments as MessagePack. Raises InvalidArguments."""
     try:
-        return msgspec.msgpack.encode(args)
+        return msgspec.msgpack.encode(value)
     except (TypeError, ValueError, OverflowError) as error:
         raise InvalidArguments(
             f"arguments of {name} can't be stored ({error}): give plain data or structs"
@@ -237,7 +237,7 @@ def declare(
 ) -> Task[P, T]:
     """A task of a function: coroutine functions run on the loop, if nothing else is said, and others
     in child processes. Raises InvalidTask."""
-    if "runs" not in options and inspect.iscoroutinefunction(function):
+    if inspect.iscoroutinefunction(function) and options.get("runs", "thread") == "thread":
         options = options | {"runs": "loop"}
     made = TaskOptions(**options)
     if (made.runs in {"loop", FLOW}) != inspect.iscoroutinefunction(function):
@@ -246,3 +246,25 @@ def declare(
             "and only they do"
         )
     return Task(function, name or f"{function.__module__}.{function.__qualname__}", made, kind)
+
+
+@overload
+def task(function: Callable[Concatenate[Context, P], T], /) -> Task[P, T]: ...
+
+
+@overload
+def task(
+    *, name: str | None = None, **options: Any
+) -> Callable[[Callable[Concatenate[Context, P], T]], Task[P, T]]: ...
+
+
+def task(*function: Any, **options: Any) -> Any:
+    """`Jobs.task` where no `Jobs` is at hand: `Jobs.add` makes it known. For modules that child
+    processes import, which must not open a store."""
+
+    name = options.pop("name", None)
+
+    def decorate(plain: Any) -> Any:
+        return declare(plain, name, options)
+
+    return decorate(*function) if function else decorate

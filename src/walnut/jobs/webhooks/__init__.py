@@ -22,6 +22,7 @@ from walnut.jobs.webhooks.errors import (
 from walnut.jobs.webhooks.signature import new_secret, sign, verify
 
 try:
+    from walnut.jobs.webhooks.endpoints import Endpoint, Webhooks
     from walnut.jobs.webhooks.guard import AllowedTargets, Destination, Resolver, Target, parse, pin
     from walnut.jobs.webhooks.sending import Cause, Outcome, Sender, SendLimits, Verdict, classify
 except ModuleNotFoundError as error:
@@ -34,6 +35,7 @@ __all__ = [
     "BreakerRules",
     "Cause",
     "Destination",
+    "Endpoint",
     "HostUnknown",
     "InvalidMessage",
     "InvalidSecret",
@@ -49,6 +51,7 @@ __all__ = [
     "Verdict",
     "VerificationFailed",
     "WebhookError",
+    "Webhooks",
     "after_failure",
     "after_success",
     "allow",
