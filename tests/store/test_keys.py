@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from walnut.store.errors import InvalidKey
-from walnut.store.keys import Part, decode, encode, plain
+from walnut.store.keys import Part, decode, encode, plain, same
 
 RANK = [type(None), bytes, str, tuple, int, float, bool, uuid.UUID, dt.datetime, dt.date]
 
@@ -51,6 +51,19 @@ def before(a: tuple[Part, ...], b: tuple[Part, ...]) -> bool:
 @given(tuples)
 def test_decode_gives_back_what_was_encoded(key: tuple[Part, ...]) -> None:
     assert decode(encode(key)) == key
+
+
+@given(tuples, tuples)
+def test_keys_that_are_the_same_have_the_same_bytes(
+    a: tuple[Part, ...], b: tuple[Part, ...]
+) -> None:
+    assert not same(a, b) or encode(a) == encode(b)
+    assert same(a, a) or any(isinstance(part, tuple) for part in a)
+
+
+@pytest.mark.parametrize(("a", "b"), [(1, True), (1, 1.0), (("a", 0), ("a", False)), ([1], [1])])
+def test_equal_values_of_different_types_are_different_keys(a: Part, b: Part) -> None:
+    assert not same(a, b)
 
 
 @given(tuples, tuples)

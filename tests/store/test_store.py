@@ -440,3 +440,37 @@ def test_a_closed_store_says_so(tmp_path: Path) -> None:
 def test_a_second_writer_is_refused(tmp_path: Path) -> None:
     with Store(tmp_path, SMALL), pytest.raises(LogLocked, match="process"):
         Store(tmp_path, SMALL)
+
+
+def test_what_waits_for_a_transaction_is_told_when_it_can_be_read(store: Store) -> None:
+    rooms = rooms_of(store)
+    told: list[Room | None] = []
+    with store.transaction() as tx:
+        rooms.put(tx, Room("r1", "h9", 2))
+        tx.after(lambda key: told.append(rooms.get(store, key)), "r1")
+        assert not told
+    assert told == [Room("r1", "h9", 2)]
+
+
+def test_what_waits_for_a_transaction_that_raises_is_not_told(store: Store) -> None:
+    rooms = rooms_of(store)
+    told: list[int] = []
+    with pytest.raises(KeyError), store.transaction() as tx:
+        rooms.put(tx, Room("r1", "h9", 2))
+        tx.after(told.append, 1)
+        raise KeyError
+    store.call(rooms.put, Room("r2", "h9", 2))
+    assert not told
+
+
+def test_an_index_tells_equal_values_of_different_types_apart(store: Store) -> None:
+    class Thing(msgspec.Struct):
+        id: str
+        value: int | bool
+
+    things = store.table("things", Thing, key=lambda thing: thing.id)
+    by_value = things.index("by_value", lambda thing: thing.value)
+    store.call(things.put, Thing("a", 1))
+    store.call(things.put, Thing("a", True))
+    assert by_value.get(store, 1) is None
+    assert by_value.get(store, True) == Thing("a", True)

@@ -18,7 +18,7 @@ import math
 import struct
 import uuid
 from collections.abc import Callable
-from typing import Final, Union
+from typing import Final, Union, cast
 
 from walnut.store.errors import InvalidKey
 
@@ -43,19 +43,38 @@ _ALL: Final = (1 << 64) - 1
 
 def encode(key: Key) -> bytes:
     """The bytes of a key. Raises InvalidKey."""
-    if type(key) is str and "\0" not in key:
-        try:
-            data = b"\x02" + key.encode() + b"\0"
-        except UnicodeEncodeError as error:
-            raise InvalidKey(f"a key holds text that is not Unicode ({error.reason})") from error
-    else:
-        data = b"".join(map(_part, key if type(key) is tuple else (key,)))
+    # Text without zeros, which is what most keys are made of, takes no call of its own.
+    try:
+        if type(key) is str and "\0" not in key:
+            data = b"\x02%b\0" % key.encode()
+        else:
+            data = b"".join(
+                [
+                    b"\x02%b\0" % part.encode()
+                    if type(part) is str and "\0" not in part
+                    else _part(part)
+                    for part in (key if type(key) is tuple else (key,))
+                ]
+            )
+    except UnicodeEncodeError as error:
+        raise InvalidKey(f"a key holds text that is not Unicode ({error.reason})") from error
     if len(data) > MAX_KEY_BYTES:
         raise InvalidKey(
             f"the key takes {len(data)} bytes and may take {MAX_KEY_BYTES}: use a shorter one, "
             "or a digest"
         )
     return data
+
+
+def same(a: object, b: object) -> bool:
+    """Whether two keys are the same one, which equal values of different types are not; False where it
+    takes encoding them to tell."""
+    if type(a) is not type(b) or a != b or type(a) is list:
+        return False
+    return not isinstance(a, tuple) or all(
+        type(one) is type(other) and type(one) is not tuple
+        for one, other in zip(a, cast("tuple[object, ...]", b), strict=True)
+    )
 
 
 def _part(value: object) -> bytes:
@@ -69,21 +88,19 @@ def _part(value: object) -> bytes:
 
 
 def _text(value: str) -> bytes:
-    try:
-        return b"\x02" + value.encode().replace(b"\0", b"\0\xff") + b"\0"
-    except UnicodeEncodeError as error:
-        raise InvalidKey(f"a key holds text that is not Unicode ({error.reason})") from error
+    return b"\x02%b\0" % value.encode().replace(b"\0", b"\0\xff")
 
 
 def _integer(value: int) -> bytes:
-    if value == 0:
-        return b"\x14"
-    size = (abs(value).bit_length() + 7) // 8
+    size = (value.bit_length() + 7) // 8
     if size > 8:
         raise InvalidKey(f"{value} in a key: whole numbers there have at most 64 bits and a sign")
-    if value > 0:
-        return bytes((_ZERO + size,)) + value.to_bytes(size, "big")
-    return bytes((_ZERO - size,)) + (value + (1 << 8 * size) - 1).to_bytes(size, "big")
+    if value >= 0:
+        return _CODES[size] + value.to_bytes(size, "big")
+    return _CODES[-size] + (value + (1 << 8 * size) - 1).to_bytes(size, "big")
+
+
+_CODES: Final = {size: bytes((_ZERO + size,)) for size in range(-8, 9)}
 
 
 def _float(value: float) -> bytes:

@@ -19,7 +19,7 @@ import msgspec
 
 from walnut.store.catalog import IndexInfo, TableInfo, prefix_of
 from walnut.store.errors import AlreadyDefined, Erased, InvalidKey, NotUnique
-from walnut.store.keys import Key, decode, encode, plain
+from walnut.store.keys import Key, decode, encode, plain, same
 from walnut.store.schema import SEALED, Codec
 from walnut.store.tables import OWNER_BYTES, after, subject_prefix
 from walnut.store.transaction import Reader, Transaction
@@ -120,7 +120,7 @@ class Index(Ordered[Row]):
         self.name = f"{table.name}.{name}"
         self.info = info
         self.prefix = prefix_of(info.id, private=table.subject is not None)
-        self._function = function
+        self.function = function
         self._skip = 0 if table.subject is None else OWNER_BYTES
 
     def get(self, reader: Reader, key: Key) -> Row | None:
@@ -129,7 +129,10 @@ class Index(Ordered[Row]):
 
     def entries(self, row: Row, key: bytes) -> dict[bytes, bytes]:
         """The entries of a row: their full keys, and the row's key, which is each one's value."""
-        given = self._function(row)
+        return self.entries_of(self.function(row), key)
+
+    def entries_of(self, given: Key | list[Key], key: bytes) -> dict[bytes, bytes]:
+        """The entries for what the function gave of a row."""
         if given is None:
             return {}
         tail = b"" if self.info.unique else key
@@ -316,8 +319,11 @@ class Table(Ordered[Row]):
             if self.subject is not None:
                 old_number = self._number_in(tx, full, old)
         for index in self.indexes.values():
-            gone = {} if before is None else index.entries(before, key)
-            new = {} if row is None else index.entries(row, key)
+            was = None if before is None else index.function(before)
+            now = None if row is None else index.function(row)
+            if old_number == number and same(was, now):
+                continue
+            gone, new = index.entries_of(was, key), index.entries_of(now, key)
             if index.info.unique:
                 index.check(tx, new, key)
             for entry in gone:
