@@ -250,6 +250,17 @@ def test_tables_that_are_not_what_the_log_makes_are_found_and_rebuilt(shop: Path
     assert lines("get", "shop", "rooms", "r1")
 
 
+def test_tables_that_can_not_be_read_are_found_and_rebuilt(shop: Path) -> None:
+    for file in (shop / "shop" / "tables" / "public").glob("*.sst"):
+        data = bytearray(file.read_bytes())
+        data[10] ^= 0xFF
+        file.write_bytes(data)
+    assert "rebuild" in refused("scan", "shop", "rooms")
+    assert "rebuild" in refused("verify", "shop", code=3)
+    assert run("rebuild", "shop").exit_code == 0
+    assert [row["id"] for row in lines("scan", "shop", "rooms")] == ["r1", "r2"]
+
+
 def test_writers_are_told_that_another_process_has_it(shop: Path) -> None:
     with Store("shop", SMALL):
         for command in ("checkpoint", "verify", "rebuild"):
