@@ -271,17 +271,17 @@ class Table(Ordered[Row]):
         """Store a row, in place of the one with its key if there is one; returns it.
 
         Raises WrongType, InvalidKey, ValueTooLarge, NotUnique, TransactionFinished."""
-        data = self.codec.encode(row)
-        key = encode(self._key(row))
+        data, stored = self.codec.encode(row)
+        key = encode(self._key(stored))  # of what will be read, as an index that is built has it
         full = self.prefix + key
         if self._plain and not self.indexes:
             if tx.finished:
                 tx.check()
             tx.writes[full] = data
             return row
-        number = None if self.subject is None else self._home().number_of(tx, self.subject(row))
+        number = None if self.subject is None else self._home().number_of(tx, self.subject(stored))
         old = tx.read(full)
-        self._reindex(tx, key, old, row, number)
+        self._reindex(tx, key, old, stored, number)
         if self.info.before and full not in tx.before:
             tx.before[full] = old
         if number is not None:

@@ -166,6 +166,8 @@ def put(
             for number, text in enumerate(batch, done + 1):
                 try:
                     rows.append(decoder.decode(text))
+                    if unknown := target.codec.unknown(msgspec.json.decode(text)):
+                        raise msgspec.ValidationError(f"no field {', '.join(unknown)}")
                 except msgspec.MsgspecError as error:
                     raise WrongType(
                         f"row {number} is none of {table} ({error}); those before transaction "
