@@ -8,6 +8,7 @@ import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -394,6 +395,15 @@ def test_a_store_is_opened_and_its_tables_declared_also_in_a_coroutine(tmp_path:
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("nobody", [None, 7, b"ann", "\ud800"])
+def test_who_and_why_are_text(store: Store, nobody: Any) -> None:
+    """Anything else would be in the log, and no store could be opened from it."""
+    for meta in (Meta(nobody), Meta(key=nobody), nobody):
+        with pytest.raises(InvalidSetting, match="can't be kept"):
+            store.by(meta)
+    assert store.by(Meta("ann", "\0 Grüße")).call(store.counter("n").add) == 1
+
+
 def test_bad_rows_and_keys_have_names(store: Store) -> None:
     rooms = rooms_of(store)
     with store.transaction() as tx:
@@ -415,6 +425,8 @@ def test_bad_rows_and_keys_have_names(store: Store) -> None:
         rooms_of(store)
     with pytest.raises(InvalidSetting, match="walnut"):
         store.table("walnut.mine", Room, key=lambda room: room.id)
+    with pytest.raises(InvalidSetting, match="7"):
+        store.table(7, Room, key=lambda room: room.id)  # type: ignore[arg-type]
     with pytest.raises(WrongType, match="Struct"):
         store.table("dicts", dict, key=lambda row: "")  # type: ignore[type-var]
     with pytest.raises(InvalidSetting, match="always"):

@@ -13,7 +13,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from walnut.log.commit import on_event_loop, refuse_event_loop
 from walnut.store.errors import InvalidSetting
 from walnut.store.execution import Answer, Execution
-from walnut.store.record import Meta
+from walnut.store.record import Meta, check_meta
 from walnut.store.transaction import Transaction
 
 P = ParamSpec("P")
@@ -91,5 +91,8 @@ class Caller:
         return self._execution.transaction(self._meta)
 
     def by(self, meta: Meta) -> Caller:
-        """The same store for a caller with a name, a reason, perhaps an idempotency key."""
+        """The same store for a caller with a name, a reason, perhaps an idempotency key.
+
+        Raises InvalidSetting."""
+        check_meta(meta)
         return Caller(self._execution, meta)
