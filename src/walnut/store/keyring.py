@@ -124,13 +124,17 @@ class Keyring:
     def destroy(self, numbers: list[int]) -> None:
         """Destroy these keys for good."""
         living = [number for number in numbers if self.knows(number)]
-        for number in living:
-            self._puncture(number)
-            self._ciphers.pop(number, None)
+        self.forget(living)
         if living:
             # Twice, so that no place holds the old nodes any more.
             self._save()
             self._save()
+
+    def forget(self, numbers: list[int]) -> None:
+        """Do without these keys here, whatever the file holds: for who reads beside the writer."""
+        for number in numbers:
+            self._puncture(number)
+            self._ciphers.pop(number, None)
 
     def mend(self) -> None:
         """Write both places alike, if a crash left them different: one may still hold a key that was
