@@ -122,6 +122,12 @@ def test_rows_of_a_program_are_written_through_what_it_declares(shop: Path) -> N
         assert [room.id for room in by_hotel.scan(store, "h2")] == ["r3"]
 
 
+def test_what_is_too_deep_is_refused(shop: Path) -> None:
+    deep = "[" * 5000 + "]" * 5000
+    assert "too deep" in refused("get", "shop", "rooms", deep, code=2)
+    refused("put", "--new", "shop", "notes", f'{{"key": "a", "value": {deep}}}')
+
+
 def test_a_field_that_a_table_has_not_is_refused(shop: Path) -> None:
     row = '{"id": "r3", "hotel": "h2", "beds": 4, "colour": "red"}'
     message = refused("put", "shop", "rooms", row, "--declare", "shop_app:tables")

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import functools
+import operator
+import os
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -300,6 +305,27 @@ def test_an_index_is_built_when_it_is_new_and_again_when_it_changed(tmp_path: Pa
     assert second != first
     assert order == sorted(order)
     assert reopened(lambda room: room.id, version=1)[0] not in {first, second}
+
+
+def test_an_index_stays_as_it_is_in_another_process() -> None:
+    """Where sets have another order: it would be built again at every start."""
+    program = "from walnut.store.catalog import definition_of as d; print(d(lambda r: r.x in {'a', 'b', 'c'}, 0))"
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "PYTHONHASHSEED": str(seed)}, check=True, capture_output=True,
+        ).stdout
+        for seed in range(4)
+    }  # fmt: skip
+    assert len(found) == 1
+
+
+def test_an_index_may_be_by_an_attribute_and_not_by_what_has_no_code(store: Store) -> None:
+    rooms = rooms_of(store)
+    store.call(rooms.put, Room("r1", "h1", 2))
+    assert rooms.index("hotel", operator.attrgetter("hotel")).get(store, "h1") is not None
+    with pytest.raises(InvalidSetting, match="lambda"):
+        rooms.index("partial", functools.partial(getattr, "hotel"))
 
 
 def test_tables_of_other_processes_can_be_listed(store: Store) -> None:

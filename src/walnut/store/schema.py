@@ -74,7 +74,7 @@ class Codec(Generic[Row]):
             )
         try:
             data = self._prefix + self._encoder.encode(row)
-        except (TypeError, ValueError, OverflowError) as error:
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
             raise WrongType(f"a row of {self.table} can't be stored: {error}") from error
         if len(data) > self._value_bytes:
             raise ValueTooLarge(
@@ -83,7 +83,7 @@ class Codec(Generic[Row]):
             )
         try:
             return data, self._decoder.decode(data[3:])
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, RecursionError) as error:
             raise WrongType(f"a row of {self.table} is not what its type says: {error}") from error
 
     def decode(self, key: bytes, data: bytes, keyring: Keyring) -> Row:

@@ -168,7 +168,7 @@ def put(
                     rows.append(decoder.decode(text))
                     if unknown := target.codec.unknown(msgspec.json.decode(text)):
                         raise msgspec.ValidationError(f"no field {', '.join(unknown)}")
-                except msgspec.MsgspecError as error:
+                except (msgspec.MsgspecError, RecursionError) as error:
                     raise WrongType(
                         f"row {number} is none of {table} ({error}); those before transaction "
                         f"{done // BATCH + 1} were put, {done} of them"
