@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -347,6 +348,36 @@ def test_slow_functions_are_named(tmp_path: Path) -> None:
         store.call(sluggish)
         assert store.metrics.slow_count == 1
         assert "sluggish" in store.metrics.slow[0].function
+
+
+def test_where_the_time_of_a_transaction_goes_is_told_by_stage(store: Store) -> None:
+    counter = store.counter("n")
+    before = store.metrics.transactions
+
+    waiting = threading.Thread(target=store.call, args=(counter.add,))
+
+    def held_up(tx: Transaction) -> int:
+        waiting.start()
+        time.sleep(0.2)
+        return counter.add(tx)
+
+    store.call(held_up)
+    waiting.join()
+    answers = [store.submit(counter.add) for _ in range(20)]
+    assert [answer.wait() for answer in answers][-1] == 22
+    activity = store.stat().activity
+    assert activity is not None
+    assert activity.transactions == before + 22
+    assert activity.per_second == pytest.approx(activity.transactions / activity.seconds)
+    assert activity.group > 1
+    stages = activity.stages
+    assert list(stages) == ["turn", "function", "durable", "write", "sync", "apply"]
+    assert stages["turn"].count == 1
+    assert stages["function"].most >= 200_000
+    assert stages["durable"].most >= stages["function"].most
+    assert stages["durable"].count == stages["apply"].count == store.metrics.applies
+    assert all(0 < stage.p50 <= stage.p99 <= stage.most for stage in stages.values())
+    assert any("held_up" in slow.function for slow in activity.slow)
 
 
 # -- bad input ----------------------------------------------------------------------------------

@@ -171,6 +171,7 @@ class StoreReader:
             overlay=len(self._overlay),
             memory_bytes=self._tables.memory_bytes(),
             tables=[table_stat(info) for info in self._declared.catalog.scan(self)],
+            activity=None,
         )
 
     def changes(
