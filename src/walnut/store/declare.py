@@ -236,5 +236,5 @@ class Declarations:
         if row is None:
             return False
         self.subjects.delete(tx, subject)
-        tx.erased.append(row.number)
+        tx.erase(row.number)
         return True

@@ -238,8 +238,11 @@ class Execution:
         if self.closed:
             raise StoreClosed("the store was closed: open it again to go on")
         self._time = max(self._clock(), self._time)
+        keyring, erasing = self._keyring, self.overlay.erasing
+        if erasing:
+            keyring = keyring.without(erasing)
         return Transaction(
-            self._tables, self.overlay, self._keyring, self._log.next_lsn, self._time, meta
+            self._tables, self.overlay, keyring, self._log.next_lsn, self._time, meta
         )
 
     def _commit(self, tx: Transaction, began: float, *, defer: bool) -> Ticket | None:
