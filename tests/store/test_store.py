@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ import pytest
 
 from tests.store.helpers import SMALL, Guest, Room, guests_of, rooms_of
 from walnut.log.errors import LogClosed, LogError, LogLocked
-from walnut.store import Meta, Store, Transaction
+from walnut.store import Meta, Store, StoreReader, Transaction
 from walnut.store.errors import (
     AlreadyDefined,
     AwaitInTransaction,
@@ -31,6 +31,7 @@ from walnut.store.errors import (
     NestedTransaction,
     NotReached,
     NotUnique,
+    ReadOnly,
     StoreClosed,
     TransactionFinished,
     ValueTooLarge,
@@ -411,12 +412,31 @@ def test_misuse_of_transactions_has_names(store: Store) -> None:
 
     asyncio.run(blocking())
 
-    def nested(tx: Transaction) -> None:
-        del tx
-        store.submit(lambda tx: None)
+    for begin in (
+        lambda: store.submit(lambda tx: None),
+        lambda: store.call(lambda tx: None),
+        lambda: store.erase("somebody"),
+        lambda: store.transaction().__enter__(),
+    ):
 
-    with pytest.raises(NestedTransaction):
-        asyncio.run(store.run(nested))
+        def nested(tx: Transaction, begin: Callable[[], object] = begin) -> None:
+            del tx
+            begin()
+
+        with pytest.raises(NestedTransaction):
+            asyncio.run(store.run(nested))
+        with pytest.raises(NestedTransaction):
+            store.call(nested)
+
+
+def test_rows_are_changed_through_transactions_alone(store: Store) -> None:
+    rooms = rooms_of(store)
+    with store.snapshot() as snapshot, StoreReader(store.path, SMALL) as reader:
+        for place in (store, snapshot, reader):
+            with pytest.raises(ReadOnly, match="rooms"):
+                rooms.put(place, Room("r", "h", 1))  # type: ignore[arg-type]
+            with pytest.raises(ReadOnly, match="through the transaction"):
+                rooms.delete(place, "r")  # type: ignore[arg-type]
 
 
 def test_coroutines_with_more_than_the_buffer_holds_are_held_back_and_not_refused(

@@ -50,6 +50,7 @@ class Caller:
         **kwargs: P.kwargs,
     ) -> T:
         """`run` for threads. Raises as `run`."""
+        self._execution.check_nesting()  # first: inside a function there is nothing to await
         refuse_event_loop("Store.call", "`await store.run(...)`")
         return self.submit(function, *args, **kwargs).wait()
 

@@ -184,6 +184,7 @@ class Execution:
     @contextmanager
     def transaction(self, meta: Meta) -> Iterator[Transaction]:
         """A transaction as a block: committed and durable when it ends, nothing if it raises."""
+        self.check_nesting()
         refuse_event_loop("Store.transaction", "`await store.run(function)`")
         error: Exception | None = None
         self._acquire()
