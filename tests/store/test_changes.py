@@ -79,7 +79,14 @@ def test_rows_of_undeclared_tables_are_dicts(tmp_path: Path) -> None:
 def test_following(store: Store) -> None:
     rooms = rooms_of(store)
     seen: list[Change] = []
-    following = threading.Thread(target=lambda: seen.extend(store.follow(0, timeout=0.5)))
+
+    def follow() -> None:
+        for change in store.follow(0, timeout=60):
+            seen.append(change)
+            if len(seen) == 5:
+                break
+
+    following = threading.Thread(target=follow)
     following.start()
     for number in range(5):
         with store.transaction() as tx:

@@ -122,6 +122,19 @@ def test_rows_of_a_program_are_written_through_what_it_declares(shop: Path) -> N
         assert [room.id for room in by_hotel.scan(store, "h2")] == ["r3"]
 
 
+def test_what_is_too_deep_is_refused(shop: Path) -> None:
+    deep = "[" * 5000 + "]" * 5000
+    assert "too deep" in refused("get", "shop", "rooms", deep, code=2)
+    refused("put", "--new", "shop", "notes", f'{{"key": "a", "value": {deep}}}')
+
+
+def test_a_field_that_a_table_has_not_is_refused(shop: Path) -> None:
+    row = '{"id": "r3", "hotel": "h2", "beds": 4, "colour": "red"}'
+    message = refused("put", "shop", "rooms", row, "--declare", "shop_app:tables")
+    assert "no field colour" in message
+    assert len(lines("scan", "shop", "rooms")) == 2
+
+
 @pytest.mark.parametrize(
     ("function", "why"),
     [
@@ -248,6 +261,17 @@ def test_tables_that_are_not_what_the_log_makes_are_found_and_rebuilt(shop: Path
     assert run("rebuild", "shop").exit_code == 0
     assert run("verify", "shop").exit_code == 0
     assert lines("get", "shop", "rooms", "r1")
+
+
+def test_tables_that_can_not_be_read_are_found_and_rebuilt(shop: Path) -> None:
+    for file in (shop / "shop" / "tables" / "public").glob("*.sst"):
+        data = bytearray(file.read_bytes())
+        data[10] ^= 0xFF
+        file.write_bytes(data)
+    assert "rebuild" in refused("scan", "shop", "rooms")
+    assert "rebuild" in refused("verify", "shop", code=3)
+    assert run("rebuild", "shop").exit_code == 0
+    assert [row["id"] for row in lines("scan", "shop", "rooms")] == ["r1", "r2"]
 
 
 def test_writers_are_told_that_another_process_has_it(shop: Path) -> None:

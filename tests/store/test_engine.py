@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from walnut.log.disk import RealDisk
 from walnut.store import RocksOptions
 from walnut.store.engine import Batch, Engine, OpenEngine, View, applied_lsn
-from walnut.store.errors import TablesLost
+from walnut.store.errors import TablesFailed, TablesLost
 from walnut.testing.disk import SimDisk
 from walnut.testing.engine import OpenModel
 
@@ -96,6 +96,39 @@ def test_a_damaged_engine_says_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "t" / "CURRENT").write_text("nonsense")
     with pytest.raises(TablesLost, match="rebuild"):
         RocksOptions()(RealDisk(), str(tmp_path / "t"), read_only=False)
+
+
+def test_damaged_rows_are_named_and_never_left_out(tmp_path: Path) -> None:
+    """An iterator of RocksDB ends at what it can't read as it ends at the end."""
+    path = tmp_path / "t"
+    rows = {b"k%04d" % n: random.Random(n).randbytes(100) for n in range(2000)}
+    engine = RocksOptions()(RealDisk(), str(path), read_only=False)
+    engine.write(Batch(dict(rows)), 1)
+    engine.flush()
+    engine.close()
+    (file,) = path.glob("*.sst")
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    file.write_bytes(data)
+    engine = RocksOptions()(RealDisk(), str(path), read_only=True)
+    for view in (engine, engine.snapshot()):
+        lost = 0
+        for key, value in rows.items():
+            try:
+                assert view.get(key) == value
+            except TablesFailed:
+                lost += 1
+        assert 0 < lost < 100, "one block"
+        for reverse in (False, True):
+            walk, seen = view.walk(b"k", b"l", reverse=reverse), 0
+            with pytest.raises(TablesFailed, match="rebuild"):
+                for _ in walk:
+                    seen += 1
+            assert 0 < seen < len(rows)
+        with pytest.raises(TablesFailed, match="reading"):
+            view.get_many(list(rows))
+        assert len(list(view.walk(b"k0000", b"k0100"))) == 100, "what is whole can be read"
+    engine.close()
 
 
 CHILD = """

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.store.helpers import SMALL, Guest, every_byte, guests_of
 from walnut.log.disk import RealDisk
-from walnut.store import ERASED, Store
+from walnut.store import ERASED, Store, Transaction
 from walnut.store.care import verify
 from walnut.store.errors import Erased, InvalidSetting, KeysMissing, NotUnique
 from walnut.store.keyring import DEPTH, PLACES, Keyring, open_keyring
@@ -179,6 +179,55 @@ def test_erasing_as_a_part_of_a_transaction(store: Store) -> None:
         store.erase_subject(tx, "g1")
         guests.put(tx, Guest("g1", "b@x"))
     assert guests.get(store, "g1") == Guest("g1", "b@x")
+
+
+def test_who_comes_after_it_does_not_see_them_though_it_is_not_durable(store: Store) -> None:
+    guests = guests_of(store)
+    by_email = guests.index("by_email", lambda guest: guest.email, unique=True)
+    store.call(guests.put, Guest("g1", "a@x"))
+
+    def look(tx: Transaction) -> list[Guest]:
+        with pytest.raises(Erased):
+            guests.get(tx, "g1")
+        guests.put(tx, Guest("g2", "a@x"))
+        return [*guests.scan(tx), *by_email.scan(tx, "a@x")]
+
+    erasing = store.submit(store.erase_subject, "g1")
+    looking = store.submit(look)
+    assert guests.get(store, "g1") == Guest("g1", "a@x"), "outside it is not durable yet"
+    assert erasing.wait()
+    assert looking.wait() == [Guest("g2", "a@x")] * 2
+    assert [guest.id for guest in by_email.scan(store)] == ["g2"]
+
+
+def test_what_a_transaction_wrote_before_it_erases_goes_too(store: Store, tmp_path: Path) -> None:
+    guests = guests_of(store)
+    by_email = guests.index("by_email", lambda guest: guest.email)
+    store.call(guests.put, Guest("g1", "old@x"))
+    with store.transaction() as tx:
+        guests.put(tx, Guest("g1", "secret-two@x"))
+        store.erase_subject(tx, "g1")
+        with pytest.raises(Erased):
+            guests.get(tx, "g1")
+        assert list(by_email.scan(tx)) == []
+    with pytest.raises(Erased):
+        guests.get(store, "g1")
+    assert by_email.count(store) == 0
+    store.checkpoint()
+    assert b"secret-two@x" not in every_byte(tmp_path)
+    assert verify(store).same
+
+
+def test_an_entry_that_passed_to_whom_a_transaction_erases_is_gone(store: Store) -> None:
+    guests = store.table("g", Guest, key=lambda guest: guest.id, subject=lambda guest: guest.name)
+    by_email = guests.index("by_email", lambda guest: guest.email, unique=True)
+    store.call(guests.put, Guest("g1", "a@x", "ann"))
+    with store.transaction() as tx:
+        guests.put(tx, Guest("g1", "a@x", "bob"))
+        store.erase_subject(tx, "bob")
+        assert by_email.get(tx, "a@x") is None
+    assert by_email.count(store) == 0
+    assert verify(store).same
 
 
 def test_a_crash_right_after_it_does_not_undo_it(store: Store, tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def test_a_record() -> None:
 
 def test_a_plain_row_and_a_sealed_one() -> None:
     codec = Codec("rooms", Room)
-    assert codec.encode(ROOM) == PLAIN
+    assert codec.encode(ROOM) == (PLAIN, ROOM)
     assert codec.decode(FULL, PLAIN, ring()) == ROOM == codec.decode(FULL, SEALED, ring())
     assert unseal(FULL, SEALED, ring()) == PLAIN[1:]
 

@@ -116,3 +116,13 @@ def test_vectors(key: Part, encoded: str) -> None:
 def test_what_keys_can_not_hold_is_refused_by_name(key: Part) -> None:
     with pytest.raises(InvalidKey):
         encode(key)
+
+
+def test_keys_that_are_too_deep_are_refused_by_name() -> None:
+    key: Part = ()
+    for _ in range(5000):
+        key = (key,)
+    with pytest.raises(InvalidKey, match="deep"):
+        encode(key)
+    with pytest.raises(InvalidKey):
+        decode(b"\x05" * 4000)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import shutil
 from collections.abc import Iterator
@@ -13,8 +14,11 @@ import msgspec
 import pytest
 
 from tests.store.helpers import SMALL, Guest, Room, guests_of, rooms_of
-from walnut.log.errors import NotALog
+from walnut.log.disk import Disk
+from walnut.log.errors import LsnTruncated, NotALog
+from walnut.log.model import Record
 from walnut.store import Store, StoreReader, Table, remote
+from walnut.store.engine import Engine
 from walnut.store.errors import Erased, KeysMissing, SchemaChanged, TablesLost, UnknownTable
 from walnut.store.fingerprint import fingerprint
 
@@ -90,6 +94,70 @@ def test_who_was_erased_is_erased_here_too(store: Store) -> None:
             theirs.get(reader, "ann")
         assert list(theirs.scan(reader)) == [Guest("bob", "bob@x")]
         assert list(index.scan(reader)) == [Guest("bob", "bob@x")] == list(by_email.scan(store))
+
+
+def test_who_was_erased_is_erased_here_though_the_file_still_has_the_key(
+    store: Store, tmp_path: Path
+) -> None:
+    """The record is durable a moment before the writer destroys the key."""
+    guests = guests_of(store)
+    store.call(guests.put, Guest("ann", "ann@x"))
+    with StoreReader(store.path, SMALL) as reader:
+        theirs = reader.table("guests", Guest, key=lambda row: row.id, subject=lambda row: row.id)
+        assert theirs.get(reader, "ann") == Guest("ann", "ann@x")
+        keys = Path(store.path, "keys")
+        shutil.copytree(keys, tmp_path / "before")
+        store.erase("ann")
+        shutil.rmtree(keys)
+        shutil.copytree(tmp_path / "before", keys)
+        reader.refresh()
+        with pytest.raises(Erased):
+            theirs.get(reader, "ann")
+
+
+def test_opening_is_tried_again_while_the_writer_replaces_files(store: Store) -> None:
+    rooms = rooms_of(store)
+    store.call(rooms.put, Room("r1", "h", 1))
+    tries = []
+
+    def opener(disk: Disk, path: str, *, read_only: bool) -> Engine:
+        tries.append(path)
+        if len(tries) in {1, 3}:  # the public tables, then the private ones
+            raise TablesLost("No such file or directory: 000018.sst")
+        return SMALL.engine(disk, path, read_only=read_only)
+
+    with StoreReader(store.path, msgspec.structs.replace(SMALL, engine=opener)) as reader:
+        assert reading(reader).get(reader, "r1") == Room("r1", "h", 1)
+
+    def lost(disk: Disk, path: str, *, read_only: bool) -> Engine:
+        raise TablesLost(f"{disk}, {path}, {read_only}")
+
+    with pytest.raises(TablesLost):
+        StoreReader(store.path, msgspec.structs.replace(SMALL, engine=lost))
+
+
+def test_a_log_truncated_while_it_is_read_leaves_the_state_as_it_was(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rooms = rooms_of(store)
+    store.call(rooms.put, Room("r1", "h", 1))
+    with StoreReader(store.path, SMALL) as reader:
+        theirs = reading(reader)
+        store.call(rooms.put, Room("r1", "h", 2))
+        store.call(rooms.put, Room("r1", "h", 3))
+        read = reader.log.read
+
+        def truncated(start: int, stop: int) -> Iterator[Record]:
+            yield from itertools.islice(read(start, stop), 1)
+            raise LsnTruncated(start + 1, stop)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(reader.log, "read", truncated)
+            with pytest.raises(TablesLost, match="truncated while"):
+                reader.refresh()
+        assert theirs.get(reader, "r1") == Room("r1", "h", 1)
+        reader.refresh()
+        assert theirs.get(reader, "r1") == Room("r1", "h", 3)
 
 
 def test_changes_are_read_and_followed(store: Store) -> None:

@@ -75,6 +75,44 @@ def test_rows_about_subjects_are_lifted_too(tmp_path: Path) -> None:
         assert list(table.scan(store)) == [bigger("g1", "a@x")]
 
 
+def test_an_upgrade_that_leaves_an_unknown_field_is_refused(tmp_path: Path) -> None:
+    """Or what it forgot to carry over would be gone after the backfill."""
+    with Store(tmp_path, SMALL) as store:
+        store.call(people(store, Old).put, Old("p", "Ann Smith"))
+    with Store(tmp_path, SMALL) as store:
+        table = people(store, New, schema=2, upgrade={1: lambda row: split(row) | row})
+        with pytest.raises(UnknownSchema, match="New has not"):
+            table.get(store, "p")
+        with pytest.raises(UnknownSchema):
+            store.backfill(table)
+
+
+def test_a_row_whose_fields_are_not_what_its_type_says_is_not_stored(tmp_path: Path) -> None:
+    with Store(tmp_path, SMALL) as store:
+        table, numbers = people(store, Old), store.counter("n")
+        table.index("by_name", lambda person: person.name)
+        with store.transaction() as tx:
+            with pytest.raises(WrongType, match="Expected `str`, got `int`"):
+                table.put(tx, Old("p", 7))
+            with pytest.raises(WrongType):
+                numbers.add(tx, 1.5)  # type: ignore[arg-type]
+        assert table.count(store) == numbers.value(store) == 0
+
+
+def test_keys_and_entries_are_of_the_row_as_it_will_be_read(tmp_path: Path) -> None:
+    """A whole number in a float's place is another key, until it is stored and read again."""
+    reading: Any = msgspec.defstruct("Reading", [("id", float), ("level", float)])
+    with Store(tmp_path, SMALL) as store:
+        table = store.table("readings", reading, key=lambda row: row.id)
+        by_level = table.index("by_level", lambda row: row.level)
+        store.call(table.put, reading(1, 7))
+        assert by_level.get(store, 7.0) == table.get(store, 1.0) == reading(1.0, 7.0)
+        store.call(table.put, reading(1.0, 8.0))
+        assert by_level.count(store) == table.count(store) == 1
+        store.call(table.delete, 1.0)
+        assert by_level.count(store) == table.count(store) == 0
+
+
 def test_changed_fields_need_a_new_number_and_an_upgrade(tmp_path: Path) -> None:
     with Store(tmp_path, SMALL) as store:
         people(store, Old)

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import functools
+import operator
+import os
 import shutil
+import subprocess
+import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
 from tests.store.helpers import SMALL, Guest, Room, guests_of, rooms_of
 from walnut.log.errors import LogClosed, LogError, LogLocked
-from walnut.store import Meta, Store, Transaction
+from walnut.store import Meta, Store, StoreReader, Transaction
 from walnut.store.errors import (
     AlreadyDefined,
     AwaitInTransaction,
@@ -24,6 +31,7 @@ from walnut.store.errors import (
     NestedTransaction,
     NotReached,
     NotUnique,
+    ReadOnly,
     StoreClosed,
     TransactionFinished,
     ValueTooLarge,
@@ -301,6 +309,27 @@ def test_an_index_is_built_when_it_is_new_and_again_when_it_changed(tmp_path: Pa
     assert reopened(lambda room: room.id, version=1)[0] not in {first, second}
 
 
+def test_an_index_stays_as_it_is_in_another_process() -> None:
+    """Where sets have another order: it would be built again at every start."""
+    program = "from walnut.store.catalog import definition_of as d; print(d(lambda r: r.x in {'a', 'b', 'c'}, 0))"
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "PYTHONHASHSEED": str(seed)}, check=True, capture_output=True,
+        ).stdout
+        for seed in range(4)
+    }  # fmt: skip
+    assert len(found) == 1
+
+
+def test_an_index_may_be_by_an_attribute_and_not_by_what_has_no_code(store: Store) -> None:
+    rooms = rooms_of(store)
+    store.call(rooms.put, Room("r1", "h1", 2))
+    assert rooms.index("hotel", operator.attrgetter("hotel")).get(store, "h1") is not None
+    with pytest.raises(InvalidSetting, match="lambda"):
+        rooms.index("partial", functools.partial(getattr, "hotel"))
+
+
 def test_tables_of_other_processes_can_be_listed(store: Store) -> None:
     rooms_of(store)
     guests_of(store)
@@ -320,6 +349,36 @@ def test_slow_functions_are_named(tmp_path: Path) -> None:
         store.call(sluggish)
         assert store.metrics.slow_count == 1
         assert "sluggish" in store.metrics.slow[0].function
+
+
+def test_where_the_time_of_a_transaction_goes_is_told_by_stage(store: Store) -> None:
+    counter = store.counter("n")
+    before = store.metrics.transactions
+
+    waiting = threading.Thread(target=store.call, args=(counter.add,))
+
+    def held_up(tx: Transaction) -> int:
+        waiting.start()
+        time.sleep(0.2)
+        return counter.add(tx)
+
+    store.call(held_up)
+    waiting.join()
+    answers = [store.submit(counter.add) for _ in range(20)]
+    assert [answer.wait() for answer in answers][-1] == 22
+    activity = store.stat().activity
+    assert activity is not None
+    assert activity.transactions == before + 22
+    assert activity.per_second == pytest.approx(activity.transactions / activity.seconds)
+    assert activity.group > 1
+    stages = activity.stages
+    assert list(stages) == ["turn", "function", "durable", "write", "sync", "apply"]
+    assert stages["turn"].count == 1
+    assert stages["function"].most >= 200_000
+    assert stages["durable"].most >= stages["function"].most
+    assert stages["durable"].count == stages["apply"].count == store.metrics.applies
+    assert all(0 < stage.p50 <= stage.p99 <= stage.most for stage in stages.values())
+    assert any("held_up" in slow.function for slow in activity.slow)
 
 
 # -- bad input ----------------------------------------------------------------------------------
@@ -353,12 +412,31 @@ def test_misuse_of_transactions_has_names(store: Store) -> None:
 
     asyncio.run(blocking())
 
-    def nested(tx: Transaction) -> None:
-        del tx
-        store.submit(lambda tx: None)
+    for begin in (
+        lambda: store.submit(lambda tx: None),
+        lambda: store.call(lambda tx: None),
+        lambda: store.erase("somebody"),
+        lambda: store.transaction().__enter__(),
+    ):
 
-    with pytest.raises(NestedTransaction):
-        asyncio.run(store.run(nested))
+        def nested(tx: Transaction, begin: Callable[[], object] = begin) -> None:
+            del tx
+            begin()
+
+        with pytest.raises(NestedTransaction):
+            asyncio.run(store.run(nested))
+        with pytest.raises(NestedTransaction):
+            store.call(nested)
+
+
+def test_rows_are_changed_through_transactions_alone(store: Store) -> None:
+    rooms = rooms_of(store)
+    with store.snapshot() as snapshot, StoreReader(store.path, SMALL) as reader:
+        for place in (store, snapshot, reader):
+            with pytest.raises(ReadOnly, match="rooms"):
+                rooms.put(place, Room("r", "h", 1))  # type: ignore[arg-type]
+            with pytest.raises(ReadOnly, match="through the transaction"):
+                rooms.delete(place, "r")  # type: ignore[arg-type]
 
 
 def test_coroutines_with_more_than_the_buffer_holds_are_held_back_and_not_refused(
@@ -394,6 +472,15 @@ def test_a_store_is_opened_and_its_tables_declared_also_in_a_coroutine(tmp_path:
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("nobody", [None, 7, b"ann", "\ud800"])
+def test_who_and_why_are_text(store: Store, nobody: Any) -> None:
+    """Anything else would be in the log, and no store could be opened from it."""
+    for meta in (Meta(nobody), Meta(key=nobody), nobody):
+        with pytest.raises(InvalidSetting, match="can't be kept"):
+            store.by(meta)
+    assert store.by(Meta("ann", "\0 Grüße")).call(store.counter("n").add) == 1
+
+
 def test_bad_rows_and_keys_have_names(store: Store) -> None:
     rooms = rooms_of(store)
     with store.transaction() as tx:
@@ -415,6 +502,8 @@ def test_bad_rows_and_keys_have_names(store: Store) -> None:
         rooms_of(store)
     with pytest.raises(InvalidSetting, match="walnut"):
         store.table("walnut.mine", Room, key=lambda room: room.id)
+    with pytest.raises(InvalidSetting, match="7"):
+        store.table(7, Room, key=lambda room: room.id)  # type: ignore[arg-type]
     with pytest.raises(WrongType, match="Struct"):
         store.table("dicts", dict, key=lambda row: "")  # type: ignore[type-var]
     with pytest.raises(InvalidSetting, match="always"):

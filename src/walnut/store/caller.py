@@ -13,7 +13,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from walnut.log.commit import on_event_loop, refuse_event_loop
 from walnut.store.errors import InvalidSetting
 from walnut.store.execution import Answer, Execution
-from walnut.store.record import Meta
+from walnut.store.record import Meta, check_meta
 from walnut.store.transaction import Transaction
 
 P = ParamSpec("P")
@@ -50,6 +50,7 @@ class Caller:
         **kwargs: P.kwargs,
     ) -> T:
         """`run` for threads. Raises as `run`."""
+        self._execution.check_nesting()  # first: inside a function there is nothing to await
         refuse_event_loop("Store.call", "`await store.run(...)`")
         return self.submit(function, *args, **kwargs).wait()
 
@@ -91,5 +92,8 @@ class Caller:
         return self._execution.transaction(self._meta)
 
     def by(self, meta: Meta) -> Caller:
-        """The same store for a caller with a name, a reason, perhaps an idempotency key."""
+        """The same store for a caller with a name, a reason, perhaps an idempotency key.
+
+        Raises InvalidSetting."""
+        check_meta(meta)
         return Caller(self._execution, meta)

@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from operator import attrgetter, itemgetter, methodcaller
 from types import CodeType
 from typing import Final
 
 import msgspec
 
+from walnut.store.errors import InvalidSetting
 from walnut.store.model import TableStat
 from walnut.store.tables import ID_BYTES, PRIVATE
 
@@ -93,9 +95,17 @@ def prefix_of(number: int, *, private: bool = False) -> bytes:
 
 def definition_of(function: Callable[..., object], version: int) -> str:
     """16 hex digits that change with a function's code (not with what it refers to; for that there
-    is the version)."""
+    is the version). Raises InvalidSetting for what has no code to tell it by."""
     digest = hashlib.blake2b(digest_size=8)
-    _digest_code(function.__code__, digest.update)
+    code = getattr(function, "__code__", None)
+    if isinstance(code, CodeType):
+        _digest_code(code, digest.update)
+    elif isinstance(function, attrgetter | itemgetter | methodcaller):
+        digest.update(repr(function).encode())
+    else:
+        raise InvalidSetting(
+            f"{function!r} has no code to tell whether it changed: make it a function or a lambda"
+        )
     digest.update(str(version).encode())
     return digest.hexdigest()
 
@@ -106,5 +116,7 @@ def _digest_code(code: CodeType, update: Callable[[bytes], None]) -> None:
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
             _digest_code(constant, update)
+        elif isinstance(constant, frozenset):  # in an order of its own in each process
+            update(repr(sorted(map(repr, constant))).encode())
         elif constant is not code.co_name:
             update(repr(constant).encode())

@@ -106,7 +106,7 @@ class Declarations:
     def _register(
         self, tx: Transaction, name: str, codec: Codec[Row], *, subjects: bool, before: bool
     ) -> TableInfo:
-        if not name or name.startswith("walnut."):
+        if not isinstance(name, str) or not name or name.startswith("walnut."):
             raise InvalidSetting(
                 f"a table can't be called {name!r}: give it a name, not one of Walnut's own"
             )
@@ -236,5 +236,5 @@ class Declarations:
         if row is None:
             return False
         self.subjects.delete(tx, subject)
-        tx.erased.append(row.number)
+        tx.erase(row.number)
         return True

@@ -89,7 +89,7 @@ class KeysMissing(StoreError):
 
 
 class ReadOnly(StoreError):
-    """The store takes no more transactions: it was opened to read, or its log failed."""
+    """A row was to be changed through something to read from, and not through a transaction."""
 
 
 class StoreClosed(StoreError):

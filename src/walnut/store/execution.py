@@ -104,6 +104,7 @@ class Execution:
             self._tables.apply(effects, lsn)
             self.overlay.applied()
             metrics = self._metrics
+            metrics.durable.observe(1e6 * (started - effects[0].began))
             metrics.applies += 1
             metrics.applied += len(effects)
             metrics.apply.observe(1e6 * (time.perf_counter() - started))
@@ -183,6 +184,7 @@ class Execution:
     @contextmanager
     def transaction(self, meta: Meta) -> Iterator[Transaction]:
         """A transaction as a block: committed and durable when it ends, nothing if it raises."""
+        self.check_nesting()
         refuse_event_loop("Store.transaction", "`await store.run(function)`")
         error: Exception | None = None
         self._acquire()
@@ -191,7 +193,7 @@ class Execution:
             started = time.perf_counter()
             try:
                 yield tx
-                ticket = self._commit(tx, defer=True)
+                ticket = self._commit(tx, started, defer=True)
             except Exception as raised:
                 self._metrics.raised += 1
                 error, ticket = raised, self._basis()
@@ -223,7 +225,7 @@ class Execution:
             result = _not_awaitable(function, function(tx, *args, **kwargs))
             if meta.key:
                 self._memory.keep(tx, function, result)
-            return result, None, self._commit(tx, defer=defer)
+            return result, None, self._commit(tx, started, defer=defer)
         except EndMoved:
             raise
         except Exception as error:
@@ -237,11 +239,14 @@ class Execution:
         if self.closed:
             raise StoreClosed("the store was closed: open it again to go on")
         self._time = max(self._clock(), self._time)
+        keyring, erasing = self._keyring, self.overlay.erasing
+        if erasing:
+            keyring = keyring.without(erasing)
         return Transaction(
-            self._tables, self.overlay, self._keyring, self._log.next_lsn, self._time, meta
+            self._tables, self.overlay, keyring, self._log.next_lsn, self._time, meta
         )
 
-    def _commit(self, tx: Transaction, *, defer: bool) -> Ticket | None:
+    def _commit(self, tx: Transaction, began: float, *, defer: bool) -> Ticket | None:
         if not (tx.writes or tx.hidden or tx.ranges or tx.erased):
             self._metrics.reads += 1
             return self._basis()
@@ -268,7 +273,7 @@ class Execution:
                 tx.erased,
             )
         )
-        self.overlay.add(Effect(lsn, tx.writes, tx.private, tx.ranges, tx.erased, tx.then))
+        self.overlay.add(Effect(lsn, tx.writes, tx.private, tx.ranges, tx.erased, tx.then, began))
         try:
             ticket = self._last = self._log.submit(record, at=lsn, defer=defer)
         except BaseException:
@@ -284,7 +289,10 @@ class Execution:
 
     def _acquire(self) -> None:
         self.check_nesting()
-        self._order.acquire()
+        if not self._order.acquire(blocking=False):
+            started = time.perf_counter()
+            self._order.acquire()
+            self._metrics.turn.observe(1e6 * (time.perf_counter() - started))
         self._owner = threading.get_ident()
 
     def _release(self) -> None:

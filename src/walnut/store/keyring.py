@@ -20,8 +20,10 @@ place of the file; and no crash loses the other keys.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections import OrderedDict
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -67,6 +69,7 @@ class Keyring:
         self._ring = ring
         self._nodes = {(node.depth, node.position): node.secret for node in ring.nodes}
         self._ciphers: OrderedDict[int, AESGCM] = OrderedDict()
+        self._without: frozenset[int] = frozenset()
 
     @classmethod
     def create(cls, disk: Disk, directory: Directory) -> Keyring:
@@ -124,13 +127,24 @@ class Keyring:
     def destroy(self, numbers: list[int]) -> None:
         """Destroy these keys for good."""
         living = [number for number in numbers if self.knows(number)]
-        for number in living:
-            self._puncture(number)
-            self._ciphers.pop(number, None)
+        self.forget(living)
         if living:
             # Twice, so that no place holds the old nodes any more.
             self._save()
             self._save()
+
+    def forget(self, numbers: list[int]) -> None:
+        """Do without these keys here, whatever the file holds: for who reads beside the writer."""
+        for number in numbers:
+            self._puncture(number)
+            self._ciphers.pop(number, None)
+
+    def without(self, numbers: Iterable[int]) -> Keyring:
+        """The same keys but these, which are about to be destroyed: for transactions that come after
+        the one that erased, and before it is durable."""
+        other = copy.copy(self)
+        other._without = self._without.union(numbers)  # noqa: SLF001  one of us
+        return other
 
     def mend(self) -> None:
         """Write both places alike, if a crash left them different: one may still hold a key that was
@@ -157,6 +171,8 @@ class Keyring:
         """The node of the ring that reaches this leaf: its depth and secret."""
         if not 0 <= number < 1 << DEPTH:
             raise InvalidSetting(f"there is no subject number {number}")
+        if number in self._without:
+            return None
         for depth in range(DEPTH + 1):
             secret = self._nodes.get((depth, number >> (DEPTH - depth)))
             if secret is not None:
@@ -164,7 +180,7 @@ class Keyring:
         return None
 
     def _cipher(self, number: int) -> AESGCM:
-        cipher = self._ciphers.get(number)
+        cipher = None if number in self._without else self._ciphers.get(number)
         if cipher is None:
             above = self._above(number)
             if above is None:

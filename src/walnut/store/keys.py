@@ -58,6 +58,8 @@ def encode(key: Key) -> bytes:
             )
     except UnicodeEncodeError as error:
         raise InvalidKey(f"a key holds text that is not Unicode ({error.reason})") from error
+    except RecursionError as error:
+        raise InvalidKey("the tuples in the key are too deep: use flatter ones") from error
     if len(data) > MAX_KEY_BYTES:
         raise InvalidKey(
             f"the key takes {len(data)} bytes and may take {MAX_KEY_BYTES}: use a shorter one, "
@@ -143,7 +145,7 @@ def decode(data: bytes) -> tuple[Part, ...]:
         while at < len(data):
             part, at = _read(data, at)
             parts.append(part)
-    except (IndexError, ValueError, OverflowError, struct.error) as error:
+    except (IndexError, ValueError, OverflowError, RecursionError, struct.error) as error:
         raise InvalidKey(f"the bytes {data[:40].hex()} are not a key ({error})") from error
     return tuple(parts)
 

@@ -7,6 +7,7 @@ from typing import Final
 import msgspec
 
 from walnut.log.metrics import Histogram
+from walnut.log.metrics import Metrics as LogMetrics
 from walnut.log.model import LogOptions
 from walnut.store.engine import OpenEngine
 from walnut.store.errors import InvalidSetting
@@ -98,7 +99,11 @@ class Metrics(msgspec.Struct):
         refused: transactions turned away because the disk was full.
         applies, applied: batches and transactions written to the tables.
         checkpoints: of the tables.
-        apply: time to write a batch.
+        turn: that those who had to wait for the function before theirs waited.
+        durable: from the beginning of a function until its record was durable, of the first one of
+            each group, which waits longest; the log's own `write` and `sync` are a part of it.
+        apply: to write a group to the tables; then its callers are answered.
+        function: in each function.
         slow: the last functions that took too long; `slow_count` is how many did.
     """
 
@@ -112,6 +117,8 @@ class Metrics(msgspec.Struct):
     applied: int = 0
     checkpoints: int = 0
     slow_count: int = 0
+    turn: Histogram = msgspec.field(default_factory=Histogram)
+    durable: Histogram = msgspec.field(default_factory=Histogram)
     apply: Histogram = msgspec.field(default_factory=Histogram)
     slow: list[Slow] = []
     _function: Histogram = msgspec.field(default_factory=Histogram)
@@ -139,6 +146,52 @@ class Metrics(msgspec.Struct):
         self.slow_count += 1
         self.slow = [*self.slow[1 - _SLOW_KEPT :], slow]
 
+    def activity(self, seconds: float, log: LogMetrics) -> Activity:
+        """What happened in so many seconds on such a log."""
+        stages = {
+            "turn": self.turn, "function": self.function, "durable": self.durable,
+            "write": log.write, "sync": log.sync, "apply": self.apply,
+        }  # fmt: skip
+        return Activity(
+            seconds=seconds,
+            transactions=self.transactions,
+            per_second=self.transactions / seconds,
+            group=log.batch.mean,
+            stages={
+                name: Stage(times.count, times.quantile(0.5), times.quantile(0.99), times.maximum)
+                for name, times in stages.items()
+            },
+            slow=self.slow,
+        )
+
+
+class Stage(msgspec.Struct, frozen=True):
+    """How long a part of a transaction's way took, in microseconds, and how often that was seen."""
+
+    count: int
+    p50: float
+    p99: float
+    most: float
+
+
+class Activity(msgspec.Struct, frozen=True, kw_only=True):
+    """What a store has done since it was opened.
+
+    Attributes:
+        transactions, per_second: committed.
+        group: records that shared a flush of the log, on average.
+        stages: from call to answer, by `Metrics`: turn, function, durable (of it the log's write and
+            sync), apply.
+        slow: the last functions that took too long.
+    """
+
+    seconds: float
+    transactions: int
+    per_second: float
+    group: float
+    stages: dict[str, Stage]
+    slow: list[Slow]
+
 
 class TableStat(msgspec.Struct, frozen=True):
     """A table: its name, the schema number of new rows, its indexes, and its features."""
@@ -160,6 +213,7 @@ class StoreStat(msgspec.Struct, frozen=True, kw_only=True):
         window: the oldest LSN that is still in the log, and when it was written (ns; 0 if empty).
         overlay: entries that are not in the tables yet.
         memory_bytes: held by the engines.
+        activity: since it was opened; None where another process writes the store.
     """
 
     path: str
@@ -173,3 +227,4 @@ class StoreStat(msgspec.Struct, frozen=True, kw_only=True):
     overlay: int
     memory_bytes: int
     tables: list[TableStat]
+    activity: Activity | None

@@ -41,6 +41,8 @@ class Overlay:
         self._entries: dict[bytes, tuple[int, bytes | None]] = {}
         self._sorted: list[bytes] = []  # keys, some of them gone already or there twice
         self._unsorted: list[Effect] = []  # entered since they were sorted
+        self.erasing: frozenset[int] = frozenset()
+        """Subjects whose keys are to be destroyed when what erased them is durable."""
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -70,6 +72,8 @@ class Overlay:
         with self._lock:
             self._pending.append(effect)
             self._enter(effect)
+            if effect.erased:
+                self.erasing = self.erasing.union(effect.erased)
 
     def _enter(self, effect: Effect) -> None:
         lsn, entries = effect.lsn, self._entries
@@ -94,6 +98,8 @@ class Overlay:
         with self._lock:
             entries = self._entries
             effects, self._applying = self._applying, []
+            if self.erasing:
+                self._list_erasing()
             if not self._pending:
                 entries.clear()
                 self._sorted, self._unsorted = [], []
@@ -115,7 +121,12 @@ class Overlay:
             self._sorted, self._unsorted = [], []
             for effect in (*self._applying, *self._pending):
                 self._enter(effect)
+            self._list_erasing()
             return dropped
+
+    def _list_erasing(self) -> None:
+        waiting = (*self._applying, *self._pending)
+        self.erasing = frozenset(number for effect in waiting for number in effect.erased)
 
 
 def merge(

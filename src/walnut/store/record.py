@@ -14,11 +14,13 @@ from typing import Final
 
 import msgspec
 
-from walnut.store.errors import RowDamaged
+from walnut.store.errors import InvalidSetting, RowDamaged
 
 COMMIT: Final = b"\x01"
 """First byte of a record that is a `Commit`."""
 VERSION: Final = 1
+
+_encoder: Final = msgspec.msgpack.Encoder()
 
 Writes = dict[bytes, bytes | None]
 """Full keys and their new values; None deletes."""
@@ -42,6 +44,16 @@ class Meta(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
 
 
 NOBODY: Final = Meta()
+
+
+def check_meta(meta: Meta) -> None:
+    """Raise InvalidSetting for what could be written and then not be read: a struct takes anything."""
+    try:
+        msgspec.msgpack.decode(_encoder.encode(meta), type=Meta)
+    except (msgspec.MsgspecError, TypeError, ValueError, OverflowError) as error:
+        raise InvalidSetting(
+            f'{meta!r} can\'t be kept with a transaction ({error}): give text, or "" for nothing'
+        ) from error
 
 
 class Hidden(msgspec.Struct, array_like=True):
@@ -77,7 +89,6 @@ class Commit(msgspec.Struct, array_like=True, omit_defaults=True):
     erased: list[int] = []
 
 
-_encoder: Final = msgspec.msgpack.Encoder()
 _decoder: Final = msgspec.msgpack.Decoder(Commit)
 
 

@@ -8,6 +8,7 @@ writes nothing anywhere.
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Final, Self, TypeVar
@@ -16,6 +17,7 @@ import msgspec
 
 from walnut.log import LogReader
 from walnut.log.disk import StrPath
+from walnut.log.errors import LsnTruncated
 from walnut.log.opening import check_path
 from walnut.store.catalog import TableInfo, table_stat
 from walnut.store.changes import Change, Feed
@@ -28,11 +30,13 @@ from walnut.store.overlay import Missing, Overlay, merge
 from walnut.store.record import unpack
 from walnut.store.schema import Codec, Upgrade
 from walnut.store.table import Index, Table
-from walnut.store.tables import Tables, effect_of
+from walnut.store.tables import Effect, Tables, effect_of
 
 Row = TypeVar("Row", bound=msgspec.Struct)
 REBASE: Final = 100_000
 """Entries folded here before the flushed tables are opened anew, to begin from there."""
+_WAITS: Final = (0.0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
+"""Seconds before opening again what could not be: its writer flushes a few times a second at most."""
 
 
 class StoreReader:
@@ -48,6 +52,15 @@ class StoreReader:
         self._rebase()
 
     def _rebase(self) -> None:
+        """Begin from the flushed tables, again if the writer drops what they name meanwhile."""
+        for wait in _WAITS:
+            try:
+                return self._begin()
+            except TablesLost:
+                time.sleep(wait)
+        return self._begin()
+
+    def _begin(self) -> None:
         disk = self.options.log.disk
         self.keyring: Keyring = find_keyring(disk, f"{self.path}/keys")
         self._tables = Tables(
@@ -78,12 +91,21 @@ class StoreReader:
             )
         if self.lsn >= position.durable_lsn:
             return
-        for record in self.log.read(self.lsn + 1, position.durable_lsn + 1):
-            commit = unpack(record.data, record.lsn)
-            if commit is not None:
-                if commit.erased:
-                    self.keyring = find_keyring(self.options.log.disk, f"{self.path}/keys")
-                self._overlay.add(effect_of(commit, record.lsn, self.keyring))
+        effects: list[Effect] = []
+        try:
+            for record in self.log.read(self.lsn + 1, position.durable_lsn + 1):
+                commit = unpack(record.data, record.lsn)
+                if commit is not None:
+                    # Not from the file, where the writer may not have destroyed them yet.
+                    self.keyring.forget(commit.erased)
+                    effects.append(effect_of(commit, record.lsn, self.keyring))
+        except LsnTruncated as error:
+            raise TablesLost(
+                f"the log was truncated while this reader read it from LSN {self.lsn} on: open the "
+                "store to read again"
+            ) from error
+        for effect in effects:
+            self._overlay.add(effect)
         self._overlay.durable(position.durable_lsn)  # only the entries are needed from now on
         self.lsn = position.durable_lsn
 
@@ -149,6 +171,7 @@ class StoreReader:
             overlay=len(self._overlay),
             memory_bytes=self._tables.memory_bytes(),
             tables=[table_stat(info) for info in self._declared.catalog.scan(self)],
+            activity=None,
         )
 
     def changes(

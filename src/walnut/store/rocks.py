@@ -12,7 +12,7 @@ from __future__ import annotations
 import itertools
 import shutil
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -59,8 +59,20 @@ def _named(doing: str, path: str) -> Iterator[None]:
 def _failed(doing: str, path: str, error: Exception) -> TablesFailed:
     return TablesFailed(
         f"{doing} the tables in {path} failed ({error}): look at the disk; close the store and open it "
-        "again to recover"
+        "again to recover, or, if they are damaged, make them anew by `walnut store rebuild`"
     )
+
+
+def _named_get(get: Callable[[bytes], bytes | None], path: str) -> Callable[[bytes], bytes | None]:
+    """`get` with our errors. A call in between costs 0.02 us of 1.6; one of a method would cost more."""
+
+    def named(key: bytes) -> bytes | None:
+        try:
+            return get(key)
+        except Exception as error:  # rocksdict has no other
+            raise _failed("reading", path, error) from error
+
+    return named
 
 
 class RocksEngine:
@@ -77,19 +89,20 @@ class RocksEngine:
                 f"RocksDB can't open {path} ({error}). If another process has it, open the store read-"
                 "only; if it is damaged, `walnut store rebuild` makes the tables anew from the log"
             ) from error
-        self.get = self._db.get  # called once or more in every transaction: no call in between
+        self.get = _named_get(self._db.get, path)
         self._unlogged = WriteOptions()
         self._unlogged.disable_wal = True
 
     def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """See `View.get_many`."""
-        return list(self._db.get(list(keys)))
+        with _named("reading", self._path):
+            return list(self._db.get(list(keys)))
 
     def walk(
         self, start: bytes, stop: bytes, *, reverse: bool = False
     ) -> Iterator[tuple[bytes, bytes]]:
         """See `View.walk`."""
-        return _walk(self._db, start, stop, reverse=reverse)
+        return _walk(self._db, self._path, start, stop, reverse=reverse)
 
     def write(self, batch: Batch, applied: int) -> None:
         """See `Engine.write`."""
@@ -114,7 +127,7 @@ class RocksEngine:
 
     def snapshot(self) -> View:
         """See `Engine.snapshot`."""
-        return RocksView(self._db.iter())
+        return RocksView(self._db.iter(), self._path)
 
     def compact(self, start: bytes, stop: bytes) -> None:
         """See `Engine.compact`."""
@@ -143,8 +156,9 @@ class RocksView:
     """A `View` of a moment: an iterator that was made then. (The iterators of a `Snapshot` of
     rocksdict 0.3 show what was written after it.)"""
 
-    def __init__(self, iterator: rocksdict.RdictIter) -> None:
+    def __init__(self, iterator: rocksdict.RdictIter, path: str) -> None:
         self._iterator = iterator
+        self._path = path
         self._lock = threading.Lock()
 
     def get(self, key: bytes) -> bytes | None:
@@ -152,7 +166,10 @@ class RocksView:
         with self._lock:
             at = self._iterator
             at.seek(key)
-            value: bytes | None = at.value() if at.valid() and at.key() == key else None
+            if not at.valid():
+                _check(at, self._path)
+                return None
+            value: bytes | None = at.value() if at.key() == key else None
             return value
 
     def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
@@ -176,6 +193,8 @@ class RocksView:
             while at.valid() and (key := at.key()) < stop and len(chunk) < _CHUNK:
                 chunk.append((key, at.value()))
                 at.next()
+            if not at.valid():
+                _check(at, self._path)
             return chunk
 
     def _backwards(self, start: bytes, stop: bytes) -> list[tuple[bytes, bytes]]:
@@ -187,17 +206,43 @@ class RocksView:
             while at.valid() and (key := at.key()) >= start and len(chunk) < _CHUNK:
                 chunk.append((key, at.value()))
                 at.prev()
+            if not at.valid():
+                _check(at, self._path)
             return chunk
 
 
-def _walk(db: Rdict, start: bytes, stop: bytes, *, reverse: bool) -> Iterator[tuple[bytes, bytes]]:
+def _check(iterator: rocksdict.RdictIter, path: str) -> None:
+    """An iterator that is not valid has come to the end, or to something damaged: raise then."""
+    with _named("reading", path):
+        iterator.status()
+
+
+def _walk(
+    db: Rdict, path: str, start: bytes, stop: bytes, *, reverse: bool
+) -> Iterator[tuple[bytes, bytes]]:
     # Without the bounds of `ReadOptions`: in rocksdict 0.3 the lower one is taken for the upper one,
     # and neither outlives the options object.
     items = iter(db.items(backwards=reverse, from_key=stop if reverse else start))
+    seen = stop if reverse else start
+
+    def within(item: tuple[bytes, bytes]) -> bool:
+        nonlocal seen
+        seen = item[0]
+        return seen >= start if reverse else seen < stop
+
+    def end() -> Iterator[tuple[bytes, bytes]]:
+        """What ends `items` may also be something damaged, which it does not tell."""
+        at = db.iter()
+        (at.seek_for_prev if reverse else at.seek)(seen)
+        if at.valid() and at.key() == seen:
+            (at.prev if reverse else at.next)()
+        if not at.valid():
+            _check(at, path)
+        yield from ()
+
     if reverse:
-        below = itertools.dropwhile(lambda item: item[0] >= stop, items)
-        return itertools.takewhile(lambda item: item[0] >= start, below)
-    return itertools.takewhile(lambda item: item[0] < stop, items)
+        items = itertools.dropwhile(lambda item: item[0] >= stop, items)
+    return itertools.takewhile(within, itertools.chain(items, end()))
 
 
 def _settings(options: RocksOptions, *, all_open: bool) -> rocksdict.Options:

@@ -58,23 +58,33 @@ class Codec(Generic[Row]):
         self._prefix = PLAIN + self._number
         self._encoder = msgspec.msgpack.Encoder()
         self._decoder = msgspec.msgpack.Decoder(row)
+        config = row.__struct_config__
+        tag = set() if config.tag is None else {config.tag_field}
+        self._fields = {*row.__struct_encode_fields__, *tag}
 
-    def encode(self, row: Row) -> bytes:
-        """The plain bytes of a row. Raises WrongType, ValueTooLarge."""
+    def encode(self, row: Row) -> tuple[bytes, Row]:
+        """The plain bytes of a row, and the row as it will be read from them: a number in a float's
+        place has become a float. Raises WrongType, ValueTooLarge.
+
+        Nothing else would keep out what can't be read again: a struct takes fields of any type. It
+        costs 0.2 us a row."""
         if type(row) is not self.row:
             raise WrongType(
                 f"rows of {self.table} are {self.row.__name__}, and this is a {type(row).__name__}"
             )
         try:
             data = self._prefix + self._encoder.encode(row)
-        except (TypeError, ValueError, OverflowError) as error:
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
             raise WrongType(f"a row of {self.table} can't be stored: {error}") from error
         if len(data) > self._value_bytes:
             raise ValueTooLarge(
                 f"a row of {self.table} takes {len(data)} bytes and may take {self._value_bytes}: "
                 "keep large values in files, and their digests in rows"
             )
-        return data
+        try:
+            return data, self._decoder.decode(data[3:])
+        except (msgspec.MsgspecError, RecursionError) as error:
+            raise WrongType(f"a row of {self.table} is not what its type says: {error}") from error
 
     def decode(self, key: bytes, data: bytes, keyring: Keyring) -> Row:
         """The row that was stored under the full key `key`.
@@ -110,7 +120,17 @@ class Codec(Generic[Row]):
             fields = upgrade(fields)
         if schema > self.schema:
             raise self._unknown(schema, schema)
+        if unknown := self.unknown(fields):
+            raise UnknownSchema(
+                f"a row of {self.table} lifted from schema {schema} to {self.schema} has a field that "
+                f"{self.row.__name__} has not ({', '.join(unknown)}): have the upgrade take it out or "
+                "rename it"
+            )
         return msgspec.convert(fields, self.row)
+
+    def unknown(self, fields: object) -> list[str]:
+        """The names of fields that the row's type has not; none if they are not named."""
+        return sorted(map(str, fields.keys() - self._fields)) if isinstance(fields, dict) else []
 
     def _unknown(self, schema: int, number: int) -> UnknownSchema:
         what = (

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
@@ -89,6 +90,7 @@ class Store(Caller):
             self.log.close()
             raise
         self._closed = False
+        self._opened = time.monotonic()
         self._declared = Declarations()
         memory = Memory(self._declared.done, self.options.idempotency_seconds)
         super().__init__(
@@ -383,6 +385,7 @@ class Store(Caller):
             overlay=len(self._execution.overlay),
             memory_bytes=self._tables.memory_bytes(),
             tables=[table_stat(info) for info in self._declared.catalog.scan(self)],
+            activity=self.metrics.activity(time.monotonic() - self._opened, self.log.metrics),
         )
 
     def _check_open(self) -> None:

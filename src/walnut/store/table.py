@@ -18,7 +18,7 @@ from typing import Generic, Protocol, TypeVar
 import msgspec
 
 from walnut.store.catalog import IndexInfo, TableInfo, prefix_of
-from walnut.store.errors import AlreadyDefined, Erased, InvalidKey, NotUnique
+from walnut.store.errors import AlreadyDefined, Erased, InvalidKey, NotUnique, ReadOnly
 from walnut.store.keys import Key, decode, encode, plain, same
 from walnut.store.schema import SEALED, Codec
 from walnut.store.tables import OWNER_BYTES, after, subject_prefix
@@ -270,18 +270,20 @@ class Table(Ordered[Row]):
     def put(self, tx: Transaction, row: Row) -> Row:
         """Store a row, in place of the one with its key if there is one; returns it.
 
-        Raises WrongType, InvalidKey, ValueTooLarge, NotUnique, TransactionFinished."""
-        data = self.codec.encode(row)
-        key = encode(self._key(row))
+        Raises WrongType, InvalidKey, ValueTooLarge, NotUnique, TransactionFinished, ReadOnly."""
+        if not isinstance(tx, Transaction):
+            raise _read_only(self.name, tx)
+        data, stored = self.codec.encode(row)
+        key = encode(self._key(stored))  # of what will be read, as an index that is built has it
         full = self.prefix + key
         if self._plain and not self.indexes:
             if tx.finished:
                 tx.check()
             tx.writes[full] = data
             return row
-        number = None if self.subject is None else self._home().number_of(tx, self.subject(row))
+        number = None if self.subject is None else self._home().number_of(tx, self.subject(stored))
         old = tx.read(full)
-        self._reindex(tx, key, old, row, number)
+        self._reindex(tx, key, old, stored, number)
         if self.info.before and full not in tx.before:
             tx.before[full] = old
         if number is not None:
@@ -290,7 +292,11 @@ class Table(Ordered[Row]):
         return row
 
     def delete(self, tx: Transaction, key: Key) -> bool:
-        """Delete the row with this key; returns whether there was one. Raises InvalidKey."""
+        """Delete the row with this key; returns whether there was one.
+
+        Raises InvalidKey, TransactionFinished, ReadOnly."""
+        if not isinstance(tx, Transaction):
+            raise _read_only(self.name, tx)
         encoded = encode(key)
         full = self.prefix + encoded
         old = tx.read(full)
@@ -375,6 +381,13 @@ class Table(Ordered[Row]):
             for entry, value in entries.items():
                 self._enter(tx, entry, value, self._number_in(tx, full, data))
         return None
+
+
+def _read_only(table: str, reader: object) -> ReadOnly:
+    return ReadOnly(
+        f"{reader!r} only reads: change rows of {table} through the transaction that a function or a "
+        "block is given"
+    )
 
 
 def _read_cursor(cursor: str) -> bytes:

@@ -21,6 +21,7 @@ from walnut.store.errors import TransactionFinished
 from walnut.store.keyring import Keyring
 from walnut.store.overlay import Missing, Overlay, merge
 from walnut.store.record import Meta, Writes, utc
+from walnut.store.schema import seal
 from walnut.store.tables import PRIVATE
 
 
@@ -168,3 +169,18 @@ class Transaction:
         """The same in a private table, about this subject."""
         self.hidden.setdefault(subject, {})[key] = value
         self.private[key] = value
+
+    def erase(self, subject: int) -> None:
+        """Have the key of a subject destroyed. What this transaction wrote about it before goes too."""
+        for key, number in list(self.sealed.items()):
+            row = self.writes[key]
+            if number == subject and row is not None:
+                self.writes[key] = seal(key, row, number, self.lsn, self.keyring)
+                del self.sealed[key]
+        # Applied after the erasure, its entries would stay in clear. One that was another's is gone.
+        for key in self.hidden.pop(subject, ()):
+            del self.private[key]
+            if any(key in writes for writes in self.hidden.values()):
+                self.private[key] = None
+        self.erased.append(subject)
+        self.keyring = self.keyring.without([subject])

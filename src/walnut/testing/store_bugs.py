@@ -110,6 +110,11 @@ def _erased_keys_are_kept() -> Patches:
     return [patch.object(Keyring, "destroy", lambda *_: None)]
 
 
+def _erasing_waits_for_the_disk() -> Patches:
+    """Transactions still read who was erased by one before them that is not durable yet."""
+    return [patch.object(Keyring, "without", lambda self, _: self)]
+
+
 def _entries_of_the_erased_stay() -> Patches:
     """Erasing leaves the private index entries where they are."""
     honest = Tables._erase

@@ -253,6 +253,10 @@ class Simulation:
                 raise ValueError("on purpose")
             got = {item.name for item in self.by_group.scan(tx)}
             require(got == set(items), "an index in a transaction does not show its own writes")
+            living = {name for name, person in people.items() if person is not None}
+            for found in (self.people, self.by_email):
+                seen = {person.name for person in found.scan(tx)}
+                require(seen == living, f"people in a transaction: {seen}, not {living}")
             return self.total.add(tx, 0)
 
         answer = self.store.submit(function)

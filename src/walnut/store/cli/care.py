@@ -15,12 +15,13 @@ from walnut.log.show import console, count, duration, facts_table, moment, progr
 from walnut.store.care import rebuild as rebuild_tables
 from walnut.store.care import verify as verify_store
 from walnut.store.cli import arguments, values
+from walnut.store.errors import TablesFailed
 from walnut.store.fingerprint import fingerprint as fingerprint_of
 from walnut.store.model import StoreStat
 from walnut.store.remote import StoreReader
 
 DIFFERENT: Final = 3
-"""Exit code when tables and log do not agree."""
+"""Exit code when tables and log do not agree, or the tables can't be read."""
 
 source = click.option(
     "--from", "source", metavar="URL",
@@ -111,12 +112,16 @@ def checkpoint(directory: str) -> None:
 def verify(directory: str, source: str | None) -> None:
     """Fold the log into second tables and compare them with those of the store at DIR.
 
-    Exits with 3 if they differ: then `walnut store rebuild` makes them anew. The bytes of the log
+    Exits with 3 if they differ, or can't be read: then `walnut store rebuild` makes them anew. The bytes of the log
     are checked by `walnut log verify DIR/log`.
     """
-    with arguments.open_to_write(directory) as store, progress("folding") as shown:
-        found = verify_store(store, backup=source, progress=shown)
     name = click.format_filename(directory)
+    try:
+        with arguments.open_to_write(directory) as store, progress("folding") as shown:
+            found = verify_store(store, backup=source, progress=shown)
+    except TablesFailed as error:
+        click.echo(f"walnut: {name}: {' '.join(str(error).split())}", err=True)
+        raise click.exceptions.Exit(DIFFERENT) from error
     if not found.same:
         click.echo(
             f"walnut: {name}: the tables ({found.tables}) are not what the log makes ({found.log}) at "

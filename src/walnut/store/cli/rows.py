@@ -166,7 +166,9 @@ def put(
             for number, text in enumerate(batch, done + 1):
                 try:
                     rows.append(decoder.decode(text))
-                except msgspec.MsgspecError as error:
+                    if unknown := target.codec.unknown(msgspec.json.decode(text)):
+                        raise msgspec.ValidationError(f"no field {', '.join(unknown)}")
+                except (msgspec.MsgspecError, RecursionError) as error:
                     raise WrongType(
                         f"row {number} is none of {table} ({error}); those before transaction "
                         f"{done // BATCH + 1} were put, {done} of them"

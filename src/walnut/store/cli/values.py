@@ -41,6 +41,8 @@ def key(text: str) -> Key:
         value = msgspec.json.decode(text)
     except msgspec.DecodeError:
         return text
+    except RecursionError as error:
+        raise click.BadParameter("the lists in the key are too deep") from error
     return _part(value)
 
 
