@@ -178,11 +178,14 @@ class Board:
         self, queue: str, runs: str, tenant: str, entries: list[Entry], *, more: bool
     ) -> None:
         """The first entries that the table has for a tenant, in order; it may have `more`."""
-        self._lines[queue, runs].tenants[tenant].edge = None
+        line = self._line(queue, runs)
+        known = line.tenants.get(tenant)
+        if known is None:
+            known = line.tenants[tenant] = _Tenant(tenant)
+        known.edge = None
         for entry in entries:
             self.offer(entry)
-        if more and entries:
-            self._lines[queue, runs].tenants[tenant].edge = entries[-1]
+        known.edge = entries[-1] if more and entries else None
 
     # -- choosing -------------------------------------------------------------------------------
 
