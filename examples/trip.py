@@ -32,7 +32,9 @@ class World:
         moment: called before and after anything happens; the tests crash in it.
     """
 
-    def __init__(self, path: Path, rooms: int = 1, moment: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, path: Path, rooms: int = 1, moment: Callable[[], None] = lambda: None
+    ) -> None:
         self.db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self.db.execute("create table if not exists done (key primary key, what, who, amount)")
         self.rooms = rooms
@@ -49,7 +51,11 @@ class World:
 
     def asked(self, key: str) -> str | None:
         """Whether something was done under a key: the receipt, or None."""
-        return None if self.db.execute("select 1 from done where key = ?", (key,)).fetchone() is None else key
+        return (
+            None
+            if self.db.execute("select 1 from done where key = ?", (key,)).fetchone() is None
+            else key
+        )
 
     def count(self, what: str, who: str = "%") -> int:
         """How often something was done, for somebody."""
@@ -119,7 +125,9 @@ async def main(directory: Path, moment: Callable[[], None] = lambda: None) -> No
                     await jobs.result(trip)
                     print(f"{guest} has a room and paid {world.balance(guest) / 100:.2f}")
                 except JobFailed as error:
-                    print(f"{guest} has none and paid {world.balance(guest) / 100:.2f}: {error.message}")
+                    print(
+                        f"{guest} has none and paid {world.balance(guest) / 100:.2f}: {error.message}"
+                    )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Run `examples/trip.py` once for each point at which it can crash; start it again, and see what there is.
 
-    python crash_points.py DIRECTORY [EVERY]
+    python crash_points.py DIRECTORY [FIRST EVERY]
 
 A point is any write or sync of the log, and any moment before or after something happens outside. The
 process is gone at the point, as by `kill -9`. A line for each: the point, its exit, and the world then.
@@ -61,19 +61,21 @@ def crashing(name: str, points: Points) -> None:
     setattr(RealFile, name, passing)
 
 
-def try_all(directory: Path, every: int) -> None:
-    """Each point, or each so many."""
-    for point in itertools.count(1, every):
+def try_all(directory: Path, first: int, every: int) -> None:
+    """Each so many points, until the program gets to its end before the point."""
+    for point in itertools.count(first, every):
         folder = directory / str(point)
         end = live(folder, Points(point))
         again = live(folder, Points(0)) if end == GONE else end
         world = World(folder / "world.db")
-        told = [world.balance("ann"), world.balance("bob")]
-        told += [world.count(what) for what in ("book", "charge", "refund", "mail: enjoy", "mail: sorry")]
+        acts = ("charge", "book", "refund", "mail: enjoy", "mail: sorry")
+        told = [world.balance(guest) for guest in ("ann", "bob")] + [
+            world.count(act) for act in acts
+        ]
         print(point, end, again, *told, flush=True)
         if end != GONE:
             return
 
 
 if __name__ == "__main__":
-    try_all(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 1)
+    try_all(Path(sys.argv[1]), *map(int, sys.argv[2:] or (1, 1)))
