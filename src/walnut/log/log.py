@@ -26,12 +26,12 @@ from walnut.log.commit import RECORD_COST, Batch, GroupCommit, Ticket, refuse_ev
 from walnut.log.control import CleanEnd, Control, write_control
 from walnut.log.disk import Directory, StrPath, on_fork
 from walnut.log.errors import (
-    NO_SPACE,
     InvalidOption,
     InvalidRecord,
     LogClosed,
     LogError,
     LogFailed,
+    LogFull,
     LsnUnknown,
     RecordTooLarge,
     disk_errors,
@@ -560,10 +560,11 @@ class Log(Readable):
         end = self._writer.end
         try:
             self._writer.seal(trim=False)
-            self._set_control(clean=CleanEnd(end.segment.name, end.offset, end.next_lsn))
+            with disk_errors(f"closing {self.path}"):
+                self._set_control(clean=CleanEnd(end.segment.name, end.offset, end.next_lsn))
+        except LogFull:
+            return  # all is durable; the next open scans the last segment instead
         except OSError as error:
-            if error.errno in NO_SPACE:
-                return  # all is durable; the next open scans the last segment instead
             self._commit.fail(error)
             raise self._commit.failure or error from error
 
