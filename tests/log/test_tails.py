@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.log.helpers import SMALL
-from walnut.log import Log, LogOptions, LogReader
+from walnut.log import Log, LogOptions, LogReader, frame, reader
+from walnut.log.segment import INDEX_STEP
 from walnut.log.tail import COLD
 
 COUNT = 2000
@@ -47,8 +48,8 @@ def test_many_tails_each_see_every_record_once_and_in_order(tmp_path: Path) -> N
     def follow_files(name: str, start: int) -> None:
         mine = seen.setdefault(name, [])
         try:
-            with LogReader(tmp_path) as reader:
-                for record in reader.tail(start):
+            with LogReader(tmp_path) as elsewhere:
+                for record in elsewhere.tail(start):
                     mine.append((record.lsn, bytes(record.data)))
                     if record.lsn == COUNT:
                         return
@@ -189,3 +190,30 @@ def test_a_cancelled_tail_leaves_the_log_working(tmp_path: Path, *, elsewhere: b
 
     with Log(tmp_path) as log, LogReader(tmp_path) as reader:
         asyncio.run(main(log, reader if elsewhere else log))
+
+
+def test_a_tail_elsewhere_finds_its_place_without_starting_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A segment that is being written has no index yet: what a reader learned of it is kept."""
+    looked = 0
+    honest = frame.read_header
+
+    def counted(view: memoryview, offset: int, seed: int) -> frame.Header:
+        nonlocal looked
+        looked += 1
+        return honest(view, offset, seed)
+
+    monkeypatch.setattr(reader, "read_header", counted)
+    frames, size = 200, 4096
+    with Log(tmp_path) as log, LogReader(tmp_path) as elsewhere:
+        for _ in range(frames):
+            log.append(bytes(size))
+        records = elsewhere.tail(log.append(b"first"))
+        assert bytes(next(records).data) == b"first"
+        assert looked >= frames
+        looked = 0
+        for n in range(20):
+            log.append(b"%d" % n)
+            assert bytes(next(records).data) == b"%d" % n
+        assert looked <= 20 * (INDEX_STEP // size + 20)
