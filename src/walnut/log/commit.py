@@ -63,6 +63,7 @@ class Batch:
         self.done = False
         self.error: LogError | None = None
         self.batons: list[threading.Lock] = []
+        # By event loop: who awaits it there. A loop that is in here ripens it after its turn.
         self.futures: dict[AbstractEventLoop, list[tuple[Future[int], int]]] = {}
         self.pressed = 0  # bytes over the buffer's bound that nobody awaits yet
 
@@ -105,7 +106,7 @@ class Ticket(msgspec.Struct, gc=False, eq=False):
             future: Future[int] = loop.create_future()
             waiting = batch.futures.get(loop)
             if waiting is None:
-                waiting = batch.futures.setdefault(loop, [])
+                waiting = batch.group.ripen_after_turn(batch, loop)
             waiting.append((future, self.lsn))
             if not batch.done:  # else it may have been answered just before we were on the list
                 return future.__await__()
@@ -364,8 +365,17 @@ class GroupCommit:
         loop = _running_loop()
         if loop is None:
             self._ripen(batch)
-        else:
-            loop.call_soon(self._ripen, batch)
+        elif loop not in batch.futures:
+            self.ripen_after_turn(batch, loop)
+
+    def ripen_after_turn(
+        self, batch: Batch, loop: AbstractEventLoop
+    ) -> list[tuple[Future[int], int]]:
+        """See that `batch` is flushed when this turn of the loop ends; gives the list of those who
+        await it there. Once for each loop: none depends on how long a turn of another one takes."""
+        waiting = batch.futures.setdefault(loop, [])
+        loop.call_soon(self._ripen, batch)
+        return waiting
 
     def _ripen(self, batch: Batch) -> None:
         with self._lock:
@@ -535,6 +545,8 @@ class GroupCommit:
             for baton in batch.batons:
                 baton.release()
             for loop, waiting in list(batch.futures.items()):
+                if not waiting:
+                    continue
                 try:
                     loop.call_soon_threadsafe(_resolve, waiting, error)
                 except RuntimeError:  # the loop was closed: nobody is left to be told

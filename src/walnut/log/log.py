@@ -200,7 +200,7 @@ class Log(Readable):
         """Queue one record and return at once. `await` the ticket, or `wait` for it, or don't.
 
         With `at`, it is queued only if that is the LSN it gets: for those who decide from what the
-        log held before it. With `defer`, its flush is left to the thread that waits for the ticket,
+        log held before it. With `defer`, its flush is left to whoever waits for the ticket,
         which had better do so at once.
 
         When the buffer is full a thread blocks until there is room. An event loop does not: there
