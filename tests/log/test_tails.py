@@ -217,3 +217,34 @@ def test_a_tail_elsewhere_finds_its_place_without_starting_over(
             log.append(b"%d" % n)
             assert bytes(next(records).data) == b"%d" % n
         assert looked <= 20 * (INDEX_STEP // size + 20)
+
+
+def test_tails_of_a_quiet_log_leave_nothing_behind(tmp_path: Path) -> None:
+    async def look(log: Log) -> None:
+        for _ in range(5):
+            assert [_ async for _ in log.atail(2, timeout=0.001)] == []
+        cancelled = asyncio.create_task(log.await_for(2))
+        await asyncio.sleep(0.01)
+        cancelled.cancel()
+        await asyncio.gather(cancelled, return_exceptions=True)
+
+    with Log(tmp_path) as log:
+        log.append(b"x")
+        for _ in range(5):
+            assert list(log.tail(2, timeout=0.001)) == []
+        asyncio.run(look(log))
+        assert not log._arrivals._waiting
+
+
+def test_a_loop_that_was_closed_under_a_tail_does_not_stop_the_log(tmp_path: Path) -> None:
+    with Log(tmp_path) as log:
+        loop = asyncio.new_event_loop()
+        waiting = loop.create_task(log.await_for(1))
+        loop.run_until_complete(asyncio.sleep(0.01))
+        with pytest.MonkeyPatch.context() as patch:
+            # It looked open, and was closed before it could be called.
+            patch.setattr(loop, "is_closed", lambda: False)
+            loop.close()
+            assert log.append(b"x") == 1
+            assert log.append(b"y") == 2
+        del waiting
