@@ -3,7 +3,9 @@
 import random
 from pathlib import Path
 
+import obstore
 import pytest
+from obstore.exceptions import GenericError
 
 from tests.log.helpers import contents
 from walnut.log import Log, LogOptions, LogReader
@@ -232,6 +234,17 @@ def test_what_is_no_archive_or_no_place_for_a_log_is_refused(tmp_path: Path) -> 
     (tmp_path / "a" / "manifest.json").write_bytes(b"{")
     with pytest.raises(ArchiveError, match="damaged"):
         Archive(tmp_path / "a").manifest()
+
+
+def test_an_object_store_that_cannot_be_reached_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable(*_: object) -> None:
+        raise GenericError("no route to host\n\nDebug source:\nGeneric {\n    store: S3\n}")
+
+    monkeypatch.setattr(obstore, "get", unreachable)
+    with pytest.raises(ArchiveError, match=r"manifest\.json from .* failed: no route to host$"):
+        Archive(tmp_path / "a").check()
 
 
 def test_a_damaged_segment_is_not_archived(tmp_path: Path) -> None:
