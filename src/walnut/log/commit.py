@@ -48,7 +48,7 @@ class Batch:
     """The records that will share a frame."""
 
     __slots__ = (
-        "batons", "cost", "done", "error", "first_lsn", "futures", "group", "notes",
+        "batons", "begun", "cost", "done", "error", "first_lsn", "futures", "group", "notes",
         "pressed", "records", "ripe", "scheduled",
     )  # fmt: skip
 
@@ -58,6 +58,7 @@ class Batch:
         self.records: list[bytes] = []
         self.notes: list[Note] = []
         self.cost = 0
+        self.begun = 0.0  # when someone began to count on it (`time.perf_counter`)
         self.scheduled = False  # a flush of it is on its way
         self.ripe = False  # no event-loop turn is still adding to it
         self.done = False
@@ -332,6 +333,7 @@ class GroupCommit:
         """Wait until `batch` is answered, leading its flush if no flush is running."""
         if not batch.done:
             refuse_event_loop("waiting for a ticket", "`await ticket`")
+            batch.begun = batch.begun or time.perf_counter()
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
             baton = None
@@ -362,6 +364,7 @@ class GroupCommit:
 
     def _schedule(self, batch: Batch) -> None:
         """See that `batch` is flushed: when this event loop's turn ends, or at once."""
+        batch.begun = batch.begun or time.perf_counter()
         loop = _running_loop()
         if loop is None:
             self._ripen(batch)

@@ -290,7 +290,11 @@ class Log(Readable):
         metrics.bytes += batch.cost - RECORD_COST * count
         metrics.observe(
             Flush(
-                count, 1e6 * (written - started), 1e6 * (synced - written), 1e6 * (synced - started)
+                count,
+                1e6 * (written - started),
+                1e6 * (synced - written),
+                1e6 * (synced - started),
+                1e6 * (synced - (batch.begun or started)),
             )
         )
 
