@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,18 @@ def test_a_ticket_that_was_answered_can_be_awaited_again(tmp_path: Path) -> None
 
     with Log(tmp_path) as log:
         assert asyncio.run(twice(log)) == (1, 1, 2)
+
+
+def test_tickets_that_are_kept_do_not_keep_their_records(tmp_path: Path) -> None:
+    with Log(tmp_path) as log:
+        tracemalloc.start()
+        try:
+            tickets = [log.submit(bytes(10_000)) for _ in range(500)]
+            log.sync()
+            assert tracemalloc.get_traced_memory()[0] < 1_000_000
+        finally:
+            tracemalloc.stop()
+        assert all(ticket.done for ticket in tickets)
 
 
 def test_what_one_turn_of_an_event_loop_submits_shares_a_frame(tmp_path: Path) -> None:

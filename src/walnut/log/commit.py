@@ -539,6 +539,7 @@ class GroupCommit:
             for batch in batches:
                 batch.error = error
                 batch.done = True
+                batch.records = []  # a ticket that is kept for long must not keep these
                 self._buffered -= batch.cost
                 self._pressed -= batch.pressed
             self._settle()
