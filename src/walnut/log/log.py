@@ -45,9 +45,10 @@ from walnut.log.model import (
     Recovery,
     SegmentStat,
     SlotStat,
+    check_lsn,
 )
 from walnut.log.opening import Opened, check_path, open_log
-from walnut.log.readable import Readable, check_lsn
+from walnut.log.readable import Readable
 from walnut.log.reader import Position, open_segment
 from walnut.log.recovery import find_end
 from walnut.log.retention import decide
@@ -246,7 +247,8 @@ class Log(Readable):
         return data
 
     def _accept_group(self, records: Iterable[Bytes]) -> list[bytes]:
-        if isinstance(records, bytes | bytearray | memoryview | str):
+        single = isinstance(records, bytes | bytearray | memoryview | str)
+        if single or not isinstance(records, Iterable):
             raise InvalidRecord("a group is a list of records; use append for a single one")
         given = list(records)
         if not given:

@@ -25,9 +25,9 @@ from walnut.log.control import (
 from walnut.log.disk import File, StrPath
 from walnut.log.errors import DiskError, LogClosed, LsnTruncated, NotALog, disk_errors
 from walnut.log.log import stat_sealed
-from walnut.log.model import LogOptions, LogStat, SegmentStat, SlotStat
+from walnut.log.model import LogOptions, LogStat, SegmentStat, SlotStat, check_lsn
 from walnut.log.opening import check_is_log, check_path, find_directory
-from walnut.log.readable import Readable, check_lsn
+from walnut.log.readable import Readable
 from walnut.log.reader import LOOKS, Gone, Position, open_segment
 from walnut.log.recovery import begin_chain, follow_chain
 from walnut.log.segment import Index, Segment, sort_segments
