@@ -145,6 +145,7 @@ def test_blocking_calls_are_refused_on_an_event_loop(tmp_path: Path) -> None:
             lambda: log.append_many([b"x"]),
             log.sync,
             log.tail,
+            lambda: log.truncate_before(1),
             lambda: log.truncate_after(0),
             lambda: log.submit(b"y").wait(),
         ):

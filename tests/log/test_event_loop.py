@@ -132,6 +132,7 @@ def test_what_would_block_the_loop_is_refused_by_name(tmp_path: Path) -> None:
             "append_many ": lambda: log.append_many([b"x"]),
             "sync ": log.sync,
             "tail ": lambda: next(iter(log.tail(1))),
+            "truncate_before ": lambda: log.truncate_before(1),
             "truncate_after ": lambda: log.truncate_after(0),
             "waiting for a ticket ": ticket.wait,
         }

@@ -368,6 +368,7 @@ class Log(Readable):
         """Forget the records before `lsn`, as far as slots allow; returns the new `first_lsn`.
 
         Files go when nothing in them is needed. Raises LsnUnknown, InvalidOption, LogClosed."""
+        refuse_event_loop("truncate_before", "`await asyncio.to_thread(log.truncate_before, lsn)`")
         check_lsn(lsn)
         with self._admin:
             self._check_writable()
