@@ -34,6 +34,7 @@ from walnut.log.errors import (
     LogFull,
     LsnUnknown,
     RecordTooLarge,
+    SlotLost,
     disk_errors,
 )
 from walnut.log.metrics import Flush, Metrics
@@ -53,7 +54,7 @@ from walnut.log.reader import Position, open_segment
 from walnut.log.recovery import find_end
 from walnut.log.retention import decide
 from walnut.log.segment import Index, Segment, read_seal
-from walnut.log.slots import Slot, list_slots
+from walnut.log.slots import Slot, list_slots, slot_lsns
 from walnut.log.tail import Arrivals
 from walnut.log.truncate import droppable, finish_cut, prepare_cut
 from walnut.log.writer import Writer
@@ -377,7 +378,7 @@ class Log(Readable):
                     f"LSN {lsn} is past the next durable one, {self._durable + 1}: there is nothing "
                     "to forget there yet"
                 )
-            lsn = min([lsn, *(slot.lsn for slot in list_slots(self._directory))])
+            lsn = min([lsn, *slot_lsns(self._directory).values()])
             if lsn > self._control.first_lsn:
                 with disk_errors(f"truncating {self.path}"):
                     self._set_control(first_lsn=lsn)
@@ -419,7 +420,8 @@ class Log(Readable):
             with disk_errors(f"cutting {self.path}"):
                 prepare_cut(self._directory, lsn, self.options.segment_bytes)
             for slot in list_slots(self._directory):
-                slot.rewind(lsn + 1)
+                with contextlib.suppress(SlotLost):  # dropped meanwhile, perhaps by another process
+                    slot.rewind(lsn + 1)
             try:
                 self._cut(lsn)
             except OSError as error:
@@ -507,9 +509,8 @@ class Log(Readable):
         with self._admin:
             segments = [self._stat_segment(segment) for segment in self._segments]
             slots = [
-                SlotStat(slot.name, at, max(0, self._durable + 1 - at))
-                for slot in list_slots(self._directory)
-                if (at := slot.lsn) is not None
+                SlotStat(name, at, max(0, self._durable + 1 - at))
+                for name, at in slot_lsns(self._directory).items()
             ]
             return LogStat(
                 path=self.path,

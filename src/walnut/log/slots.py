@@ -7,6 +7,7 @@ records from its LSN on are there until it moves, is dropped by hand, or lags pa
 
 from __future__ import annotations
 
+import contextlib
 import re
 from typing import Final
 
@@ -99,3 +100,12 @@ def list_slots(directory: Directory) -> list[Slot]:
         if name.startswith(PREFIX) and not name.endswith(".tmp")
     )
     return [Slot(directory, name) for name in sorted(names)]
+
+
+def slot_lsns(directory: Directory) -> dict[str, int]:
+    """Every slot's LSN by its name, but of those that someone drops under our eyes."""
+    lsns = {}
+    for slot in list_slots(directory):
+        with contextlib.suppress(SlotLost):
+            lsns[slot.name] = slot.lsn
+    return lsns
