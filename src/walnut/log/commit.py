@@ -9,7 +9,9 @@ turn ends. Each waiter is woken once, by its own lock or its own future.
 
 What must stay true: LSNs are given in the order of submission and batches are written in that
 order; a batch is answered only after the write function returned; after a failure nothing that was
-queued is ever written. The lock guards the queue and the numbers, never I/O.
+queued is ever written. The lock guards the queue and the numbers, never I/O. Ctrl-C may strike
+between any two calls of the main thread: it must leave nobody waiting for a leader who went away,
+so who leads is remembered by thread, and what it left half done is a failure for who leads next.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from asyncio import AbstractEventLoop, Future
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -39,6 +41,9 @@ from walnut.log.model import LogOptions, Producer
 from walnut.log.producers import Note, Producers
 
 _running_loop = asyncio._get_running_loop  # noqa: SLF001  None instead of an exception, ten times faster
+
+_FLUSHER: Final = 0
+"""The leader while the flusher thread was chosen and did not yet begin; no thread has this id."""
 
 RECORD_COST: Final = 64
 """What a record costs the buffer beside its bytes: the object that holds them."""
@@ -121,6 +126,13 @@ class Ticket(msgspec.Struct, gc=False, eq=False):
         return self.lsn
 
 
+class Turn(NamedTuple):
+    """A thread that asked to be the leader next, and what it sleeps on."""
+
+    thread: int
+    baton: threading.Lock
+
+
 def on_event_loop() -> bool:
     """Whether this thread runs an event loop."""
     return _running_loop() is not None
@@ -169,8 +181,8 @@ class GroupCommit:
         self._lock = threading.Lock()
         self._queue: deque[Batch] = deque([Batch(self, next_lsn)])
         self._flying: Batch | None = None
-        self._leading = False
-        self._turns: deque[threading.Lock] = deque()
+        self._leader: int | None = None
+        self._turns: deque[Turn] = deque()
         self._room_seekers: list[threading.Lock] = []
         self._buffered = 0
         self._pressed = 0
@@ -189,9 +201,9 @@ class GroupCommit:
             if room >= 0 and (at is None or at == self.next_lsn):
                 self._room = room
                 batch = self._queue[-1]
-                batch.records.append(data)
                 lsn = self.next_lsn
                 self.next_lsn = lsn + 1
+                batch.records.append(data)  # last, as Ctrl-C may strike after a call
                 if batch.scheduled or not schedule:
                     return Ticket(lsn, batch)
                 batch.scheduled = True
@@ -356,11 +368,12 @@ class GroupCommit:
     # -- leading --------------------------------------------------------------------------------
 
     def _claim(self) -> bool:
-        """Become the leader if there is none. The lock is held."""
-        if self._leading:
-            return False
-        self._leading = True
-        return True
+        """Become the leader if there is none, or if this thread is and was interrupted before it
+        could step down. The lock is held."""
+        me = threading.get_ident()
+        if self._leader is None:
+            self._leader = me
+        return self._leader == me
 
     def _schedule(self, batch: Batch) -> None:
         """See that `batch` is flushed: when this event loop's turn ends, or at once."""
@@ -381,14 +394,33 @@ class GroupCommit:
         return waiting
 
     def _ripen(self, batch: Batch) -> None:
-        with self._lock:
+        def ripen() -> bool:
             batch.ripe = True
-            lead = not batch.done and self._flusher is not None and self._claim()
-        if lead and self._flusher is not None:
-            self._flusher()
+            if batch.done or self._flusher is None or self._leader is not None:
+                return False
+            self._leader = _FLUSHER
+            return True
+
+        self._decide(ripen)
+
+    def _decide(self, decision: Callable[[], bool]) -> None:
+        """Decide under the lock whether the flusher leads now, and wake it if so."""
+        try:
+            with self._lock:
+                wake = decision()
+            if wake and self._flusher is not None:
+                self._flusher()
+        except BaseException:
+            if self._leader == _FLUSHER and self._flusher is not None:
+                self._flusher()  # it may have been told, which is no harm
+            raise
 
     def lead(self) -> None:
-        """Flush until nothing is due. For the flusher thread, which was made the leader."""
+        """Flush until nothing is due. For the flusher thread, if it was made the leader."""
+        with self._lock:
+            if self._leader != _FLUSHER:
+                return
+            self._leader = threading.get_ident()
         while True:
             self._flush_head()
             with self._lock:
@@ -402,48 +434,54 @@ class GroupCommit:
         try:
             self._flush_head()
         finally:
-            with self._lock:
-                wake = self._flusher is not None and not self._turns and self._due()
-                if not wake:
-                    self._pass_on()
-        if wake and self._flusher is not None:
-            self._flusher()
+            self._decide(self._pass_on)
 
     def _due(self) -> bool:
         head = self._queue[0]
         return bool(head.records) and (head.ripe or bool(head.batons) or bool(self._room_seekers))
 
-    def _pass_on(self) -> None:
-        """Stop leading, or hand over to who asked for a turn. The lock is held."""
+    def _pass_on(self) -> bool:
+        """Stop leading: for who asked for a turn, or for the flusher, which is then to be woken:
+        True. The lock is held."""
         if self._turns:
-            self._turns.popleft().release()
-            return
-        self._leading = False
+            turn = self._turns[0]
+            self._leader = turn.thread
+            del self._turns[0]
+            turn.baton.release()
+            return False
+        if self._flusher is not None and self._due():
+            self._leader = _FLUSHER
+            return True
+        self._leader = None
         # Waiters of a batch that nobody will lead now lead it themselves.
-        for baton in self._queue[0].batons:
-            baton.release()
+        _release(self._queue[0].batons)
         self._queue[0].batons = []
         self._wake_room_seekers()
+        return False
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
         """Be the leader for the length of a block: nobody else writes."""
-        baton = _baton()
-        with self._lock:
-            lead = self._claim()
-            if not lead:
-                self._turns.append(baton)
-        if not lead:
-            baton.acquire()
+        turn = Turn(threading.get_ident(), _baton())
+
+        def leave() -> bool:
+            if self._leader == turn.thread:
+                return self._pass_on()
+            if turn in self._turns:  # interrupted while it waited
+                self._turns.remove(turn)
+            return False
+
         try:
+            with self._lock:
+                lead = self._claim()
+                if not lead:
+                    self._turns.append(turn)
+            if not lead:
+                turn.baton.acquire()
+            self._fail_if_interrupted()
             yield
         finally:
-            with self._lock:
-                wake = self._flusher is not None and not self._turns and self._due()
-                if not wake:
-                    self._pass_on()
-            if wake and self._flusher is not None:
-                self._flusher()
+            self._decide(leave)
 
     def flush_all(self) -> None:
         """Flush everything that is queued now. Only inside `exclusive`.
@@ -456,16 +494,22 @@ class GroupCommit:
 
     def _flush_head(self) -> Batch | None:
         """Flush the batch at the head of the queue; returns it, answered."""
+        self._fail_if_interrupted()
         if self._options.linger_seconds and self._room > 0:
             time.sleep(self._options.linger_seconds)
         with self._lock:
             self._settle()
             if self.failure is not None or not self._queue[0].records:
                 return None
-            batch = self._flying = self._queue.popleft()
-            if not self._queue:
+            batch = self._flying = self._queue[0]
+            if len(self._queue) == 1:
                 self._queue.append(Batch(self, self.next_lsn))
+            del self._queue[0]
             self._grant()
+            whole = batch.first_lsn + len(batch.records) == self._queue[0].first_lsn
+        if not whole:
+            self._fail_if_interrupted()
+            return batch
         try:
             self._write(batch)
         except LogFull as error:
@@ -477,6 +521,11 @@ class GroupCommit:
         else:
             self._answer([batch], None)
         return batch
+
+    def _fail_if_interrupted(self) -> None:
+        """Fail if a batch is in flight though nobody leads but the caller."""
+        if self._flying is not None:
+            self.fail(KeyboardInterrupt("in the middle of a flush or of queuing a record"))
 
     # -- answering ------------------------------------------------------------------------------
 
@@ -510,7 +559,7 @@ class GroupCommit:
         self._lock = threading.Lock()
         self._queue = deque([Batch(self, self.next_lsn)])
         self._turns.clear()
-        self._flying, self._leading, self.failure = None, False, refusal
+        self._flying, self._leader, self.failure = None, None, refusal
         self._granted = self._room = 0
 
     def _refuse(self, batch: Batch, error: LogFull) -> None:
@@ -534,8 +583,15 @@ class GroupCommit:
             self._queue = deque([Batch(self, next_lsn)])
 
     def _answer(self, batches: list[Batch], error: LogError | None) -> None:
+        try:
+            self._mark(batches, error)
+            self._tell(batches, error)
+        except BaseException:  # Ctrl-C: nobody may be left waiting; being told twice is no harm
+            self._tell(batches, error)
+            raise
+
+    def _mark(self, batches: list[Batch], error: LogError | None) -> None:
         with self._lock:
-            self._flying = None
             for batch in batches:
                 batch.error = error
                 batch.done = True
@@ -545,9 +601,11 @@ class GroupCommit:
             self._settle()
             self._grant()
             self._wake_room_seekers()
+            self._flying = None
+
+    def _tell(self, batches: list[Batch], error: LogError | None) -> None:
         for batch in batches:
-            for baton in batch.batons:
-                baton.release()
+            _release(batch.batons)
             for loop, waiting in list(batch.futures.items()):
                 if not waiting:
                     continue
@@ -557,8 +615,7 @@ class GroupCommit:
                     self._metrics.abandoned += len(waiting)
 
     def _wake_room_seekers(self) -> None:
-        for baton in self._room_seekers:
-            baton.release()
+        _release(self._room_seekers)
         self._room_seekers = []
 
 
@@ -567,6 +624,13 @@ def _baton() -> threading.Lock:
     baton = threading.Lock()
     baton.acquire()
     return baton
+
+
+def _release(batons: list[threading.Lock]) -> None:
+    """Wake who waits for these, but for those who were woken already."""
+    for baton in batons:
+        if baton.locked():
+            baton.release()
 
 
 def _resolve(waiting: list[tuple[Future[int], int]], error: LogError | None) -> None:
