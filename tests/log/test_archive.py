@@ -3,7 +3,9 @@
 import random
 from pathlib import Path
 
+import obstore
 import pytest
+from obstore.exceptions import GenericError
 
 from tests.log.helpers import contents
 from walnut.log import Log, LogOptions, LogReader
@@ -138,6 +140,63 @@ def test_a_push_that_is_cut_short_leaves_the_archive_as_it_was(
         assert contents(again) == expected
 
 
+def test_a_push_without_the_tail_takes_nothing_back(tmp_path: Path) -> None:
+    archive = Archive(tmp_path / "a")
+    with Log(tmp_path / "log", OPTIONS) as log:
+        for _ in range(3):
+            log.append(b"x")
+            archive.push(log)
+            log.append(b"y")
+            assert archive.push(log, tail=False).next_lsn == log.next_lsn
+        expected = contents(log)
+    restore(tmp_path / "a", tmp_path / "new", options=OPTIONS)
+    with Log(tmp_path / "new", OPTIONS) as again:
+        assert contents(again) == expected
+
+
+def test_a_tail_of_another_history_never_takes_the_place_of_the_one_in_the_manifest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = Archive(tmp_path / "a")
+    put = Place.put
+
+    def failing(self: Place, key: str, data: bytes) -> None:
+        if key == "manifest.json":
+            raise ArchiveError("the network went away")
+        put(self, key, data)
+
+    with Log(tmp_path / "log", OPTIONS) as log:
+        log.append_many([b"before"] * 10)
+        archive.push(log)
+        log.truncate_after(5)
+        log.append_many([b"after"] * 5)
+        monkeypatch.setattr(Place, "put", failing)
+        with pytest.raises(ArchiveError, match="network"):
+            archive.push(log)
+    assert archive.check().next_lsn == 11
+
+
+def test_a_log_that_is_truncated_during_a_push_is_refused_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = Archive(tmp_path / "a")
+    with Log(tmp_path / "log", OPTIONS) as log:
+        fill(log, 200)
+        put = Place.put
+
+        def truncating(self: Place, key: str, data: bytes) -> None:
+            put(self, key, data)
+            log.truncate_before(log.durable_lsn)
+
+        with LogReader(tmp_path / "log", OPTIONS) as reader, monkeypatch.context() as patch:
+            patch.setattr(Place, "put", truncating)
+            with pytest.raises(ArchiveError, match="truncated while"):
+                archive.push(reader)
+        assert archive.manifest() is None
+        assert archive.push(log).next_lsn == log.next_lsn
+        assert archive.check().first_lsn == log.first_lsn
+
+
 def test_another_log_another_history_and_a_gap_are_refused(tmp_path: Path) -> None:
     archive = Archive(tmp_path / "a")
     with Log(tmp_path / "other", OPTIONS) as other, Log(tmp_path / "log", OPTIONS) as log:
@@ -175,6 +234,17 @@ def test_what_is_no_archive_or_no_place_for_a_log_is_refused(tmp_path: Path) -> 
     (tmp_path / "a" / "manifest.json").write_bytes(b"{")
     with pytest.raises(ArchiveError, match="damaged"):
         Archive(tmp_path / "a").manifest()
+
+
+def test_an_object_store_that_cannot_be_reached_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable(*_: object) -> None:
+        raise GenericError("no route to host\n\nDebug source:\nGeneric {\n    store: S3\n}")
+
+    monkeypatch.setattr(obstore, "get", unreachable)
+    with pytest.raises(ArchiveError, match=r"manifest\.json from .* failed: no route to host$"):
+        Archive(tmp_path / "a").check()
 
 
 def test_a_damaged_segment_is_not_archived(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def test_a_record_that_is_not_bytes_is_refused(tmp_path: Path, record: Any) -> N
         assert log.next_lsn == 1
 
 
-@pytest.mark.parametrize("group", [[], b"bytes", "text", iter(())])
+@pytest.mark.parametrize("group", [[], b"bytes", "text", iter(()), None, 5])
 def test_a_group_that_is_none_is_refused(tmp_path: Path, group: Any) -> None:
     with Log(tmp_path) as log, pytest.raises(InvalidRecord):
         log.append_many(group)
@@ -94,6 +94,13 @@ def test_a_second_writer_is_told_who_has_the_log(tmp_path: Path) -> None:
         {"sync_seconds": 0.0},
         {"producers": 0},
         {"retention": Retention(bytes=-1)},
+        {"retention": {"bytes": 1}},
+        {"retention": None},
+        {"segment_bytes": "64 MiB"},
+        {"segment_bytes": 65536.5},
+        {"segment_bytes": None},
+        {"sync_seconds": "1"},
+        {"sync_seconds": float("nan")},
     ],
 )
 def test_options_out_of_range_are_refused_by_name(options: dict[str, Any]) -> None:
@@ -107,15 +114,23 @@ def test_an_lsn_that_is_none_is_refused(tmp_path: Path, lsn: Any) -> None:
         for call in (log.read, log.tail, log.truncate_before):
             with pytest.raises(InvalidOption):
                 call(lsn)
+        with pytest.raises(InvalidOption):
+            log.read(1, lsn)
+        slot = log.slot("reader")
+        with pytest.raises(InvalidOption):
+            slot.advance(lsn)
+        assert slot.lsn == 1
 
 
-@pytest.mark.parametrize("name", ["", "../x", "a/b", ".hidden", "x" * 65, "a b", "x.tmp"])
-def test_a_slot_name_that_no_file_can_have_is_refused(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("name", ["", "../x", "a/b", ".hidden", "x" * 65, "a b", "x.tmp", 5, None])
+def test_a_slot_name_that_no_file_can_have_is_refused(tmp_path: Path, name: Any) -> None:
     with Log(tmp_path) as log, pytest.raises(InvalidOption):
         log.slot(name)
 
 
-@pytest.mark.parametrize("producer", [("", 1), ("p", -1), ("p" * 256, 1), ("p", "1"), (1, 1)])
+@pytest.mark.parametrize(
+    "producer", [("", 1), ("p", -1), ("p" * 256, 1), ("p", "1"), (1, 1), ("p",), "p", 5]
+)
 def test_a_producer_that_is_none_is_refused(tmp_path: Path, producer: Any) -> None:
     with Log(tmp_path) as log:
         with pytest.raises(InvalidOption):
@@ -130,6 +145,7 @@ def test_blocking_calls_are_refused_on_an_event_loop(tmp_path: Path) -> None:
             lambda: log.append_many([b"x"]),
             log.sync,
             log.tail,
+            lambda: log.truncate_before(1),
             lambda: log.truncate_after(0),
             lambda: log.submit(b"y").wait(),
         ):

@@ -72,6 +72,13 @@ def test_a_second_run_goes_on_with_the_log_of_the_first(project: Path) -> None:
     assert len(contents(project)) == 4000
 
 
+def test_a_file_of_a_few_lines_has_its_headings_whole(project: Path) -> None:
+    (project / "few.log").write_text("one\ntwo\n")
+    run = demo(project, "few.log")
+    assert run.returncode == 0
+    assert re.search(r"^LSN +data", run.stdout, re.MULTILINE)
+
+
 def test_binary_and_endless_lines_and_a_missing_last_newline_are_fine(project: Path) -> None:
     data = bytes(range(256)) * 20 + b"\n" + b"x" * 100_000
     (project / "binary").write_bytes(data)

@@ -132,6 +132,7 @@ def test_what_would_block_the_loop_is_refused_by_name(tmp_path: Path) -> None:
             "append_many ": lambda: log.append_many([b"x"]),
             "sync ": log.sync,
             "tail ": lambda: next(iter(log.tail(1))),
+            "truncate_before ": lambda: log.truncate_before(1),
             "truncate_after ": lambda: log.truncate_after(0),
             "waiting for a ticket ": ticket.wait,
         }
@@ -144,3 +145,41 @@ def test_what_would_block_the_loop_is_refused_by_name(tmp_path: Path) -> None:
     with Log(tmp_path) as log:
         asyncio.run(main(log))
         assert log.next_lsn == 2, "nothing of what was refused was kept"
+
+
+def test_a_loop_does_not_wait_for_the_turn_of_another_one(tmp_path: Path) -> None:
+    submitted, answered = threading.Event(), threading.Event()
+
+    async def long_turn(log: Log) -> None:
+        ticket = log.submit(b"by a turn that goes on")
+        submitted.set()
+        assert answered.wait(30), "the other loop waited for this turn to end"
+        await ticket
+
+    async def main(log: Log) -> int:
+        return await asyncio.wait_for(asyncio.ensure_future(wait(log)), 20)
+
+    async def wait(log: Log) -> int:
+        return await log.submit(b"in the same batch")
+
+    with Log(tmp_path) as log:
+        other = threading.Thread(target=lambda: asyncio.run(long_turn(log)))
+        other.start()
+        assert submitted.wait(30)
+        try:
+            assert asyncio.run(main(log)) == 2
+        finally:
+            answered.set()
+            other.join(30)
+
+
+def test_a_deferred_record_is_flushed_for_a_coroutine_that_awaits_it(tmp_path: Path) -> None:
+    async def main(log: Log) -> int:
+        return await asyncio.wait_for(asyncio.ensure_future(wait(log)), 20)
+
+    async def wait(log: Log) -> int:
+        return await log.submit(b"x", defer=True)
+
+    with Log(tmp_path) as log:
+        assert asyncio.run(main(log)) == 1
+        assert log.durable_lsn == 1

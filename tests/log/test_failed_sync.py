@@ -11,7 +11,7 @@ import pytest
 
 from tests.log.helpers import contents
 from walnut.log import Log, LogOptions, disk
-from walnut.log.errors import LogClosed, LogError, LogFailed
+from walnut.log.errors import LogClosed, LogError, LogFailed, LogFull
 
 WAITERS = 8
 
@@ -232,3 +232,36 @@ def test_nothing_is_acknowledged_when_the_sync_before_a_roll_fails(tmp_path: Pat
             found = contents(log)
             assert {lsn: found.get(lsn) for lsn in kept} == kept
             assert len(found) <= len(kept) + 1
+
+
+def test_a_sync_that_says_the_disk_is_full_is_a_failed_sync(tmp_path: Path) -> None:
+    """Thin volumes and quotas say so only in fdatasync. Each sync of a lazy log, failed in turn."""
+    failed = 0
+    for which in range(12):
+        path = tmp_path / str(which)
+        calls = 0
+
+        def fail_at(fd: int, which: int = which) -> None:
+            nonlocal calls
+            calls += 1
+            if calls == which + 1:
+                raise OSError(errno.ENOSPC, "No space left on device")
+
+        log = Log(path, LogOptions(sync="os", segment_bytes=16 * 1024, background=False))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(disk, "_datasync", fail_at)
+            durable = 0
+            try:
+                while log.metrics.rolls < 3:
+                    durable = log.durable_lsn
+                    log.append(b"%d" % log.next_lsn * 200)
+            except LogFull:  # only where the file that failed is thrown away
+                assert not (path / "SPARE").exists()
+                assert log.append(b"goes on") == log.next_lsn - 1
+            except LogFailed:
+                failed += 1
+                with pytest.raises(LogFailed):
+                    log.append(b"more")
+                assert log.durable_lsn == durable
+            log.close()
+    assert failed > 4

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,18 @@ def test_a_ticket_that_was_answered_can_be_awaited_again(tmp_path: Path) -> None
         assert asyncio.run(twice(log)) == (1, 1, 2)
 
 
+def test_tickets_that_are_kept_do_not_keep_their_records(tmp_path: Path) -> None:
+    with Log(tmp_path) as log:
+        tracemalloc.start()
+        try:
+            tickets = [log.submit(bytes(10_000)) for _ in range(500)]
+            log.sync()
+            assert tracemalloc.get_traced_memory()[0] < 1_000_000
+        finally:
+            tracemalloc.stop()
+        assert all(ticket.done for ticket in tickets)
+
+
 def test_what_one_turn_of_an_event_loop_submits_shares_a_frame(tmp_path: Path) -> None:
     async def many(log: Log) -> None:
         await asyncio.gather(*[wait(log) for _ in range(50)])
@@ -82,12 +95,23 @@ def test_what_one_turn_of_an_event_loop_submits_shares_a_frame(tmp_path: Path) -
 
 
 def test_waiting_can_time_out_and_the_record_still_becomes_durable(tmp_path: Path) -> None:
-    with Log(tmp_path) as log:
+    held, let = threading.Event(), threading.Event()
+
+    def hold(log: Log) -> None:
         with log._commit.exclusive():
-            ticket = log.submit(b"slow")
-            with pytest.raises(WaitTimeout, match="may still become"):
-                ticket.wait(timeout=0.01)
+            held.set()
+            assert let.wait(30)
+
+    with Log(tmp_path) as log:
+        other = threading.Thread(target=hold, args=(log,))
+        other.start()
+        assert held.wait(30)
+        ticket = log.submit(b"slow")
+        with pytest.raises(WaitTimeout, match="may still become"):
+            ticket.wait(timeout=0.01)
+        let.set()
         assert ticket.wait(timeout=5) == 1
+        other.join(30)
 
 
 def test_threads_share_flushes(tmp_path: Path) -> None:

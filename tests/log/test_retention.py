@@ -6,10 +6,12 @@ import msgspec
 import pytest
 
 from tests.log.helpers import contents, segment_files
-from walnut.log import Log, LogOptions, LogReader, Retention
+from walnut.log import Log, LogOptions, LogReader, Retention, slots
+from walnut.log.disk import Directory, read_file
 from walnut.log.errors import SlotLost
 from walnut.log.model import SegmentStat, SlotStat
 from walnut.log.retention import decide
+from walnut.log.verify import verify
 
 FOUR = [
     SegmentStat(f"s{n}", n * 10 + 1, n * 10 + 11, 100, n * 10**9, sealed=n < 3) for n in range(4)
@@ -101,3 +103,22 @@ def test_slots_survive_a_reopen_and_are_moved_back_by_a_cut(tmp_path: Path) -> N
 
 def test_options_are_plain_data() -> None:
     assert msgspec.structs.replace(LogOptions(), sync="os").sync == "os"
+
+
+def test_a_slot_dropped_by_another_process_in_between_is_as_if_it_was_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dropped(directory: Directory, name: str) -> bytes | None:
+        return None if name == "slot-going" else read_file(directory, name)
+
+    with Log(tmp_path) as log:
+        log.append_many([b"x"] * 10)
+        log.slot("going")
+        log.slot("staying").advance(6)
+        monkeypatch.setattr(slots, "read_file", dropped)
+        assert [slot.name for slot in log.stat().slots] == ["staying"]
+        with LogReader(tmp_path) as reader:
+            assert [slot.name for slot in reader.stat().slots] == ["staying"]
+        assert not verify(tmp_path).damages
+        assert log.truncate_before(9) == 6
+        log.truncate_after(7)

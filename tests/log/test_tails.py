@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.log.helpers import SMALL
-from walnut.log import Log, LogOptions, LogReader
+from walnut.log import Log, LogOptions, LogReader, frame, reader
+from walnut.log.segment import INDEX_STEP
 from walnut.log.tail import COLD
 
 COUNT = 2000
@@ -47,8 +48,8 @@ def test_many_tails_each_see_every_record_once_and_in_order(tmp_path: Path) -> N
     def follow_files(name: str, start: int) -> None:
         mine = seen.setdefault(name, [])
         try:
-            with LogReader(tmp_path) as reader:
-                for record in reader.tail(start):
+            with LogReader(tmp_path) as elsewhere:
+                for record in elsewhere.tail(start):
                     mine.append((record.lsn, bytes(record.data)))
                     if record.lsn == COUNT:
                         return
@@ -189,3 +190,61 @@ def test_a_cancelled_tail_leaves_the_log_working(tmp_path: Path, *, elsewhere: b
 
     with Log(tmp_path) as log, LogReader(tmp_path) as reader:
         asyncio.run(main(log, reader if elsewhere else log))
+
+
+def test_a_tail_elsewhere_finds_its_place_without_starting_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A segment that is being written has no index yet: what a reader learned of it is kept."""
+    looked = 0
+    honest = frame.read_header
+
+    def counted(view: memoryview, offset: int, seed: int) -> frame.Header:
+        nonlocal looked
+        looked += 1
+        return honest(view, offset, seed)
+
+    monkeypatch.setattr(reader, "read_header", counted)
+    frames, size = 200, 4096
+    with Log(tmp_path) as log, LogReader(tmp_path) as elsewhere:
+        for _ in range(frames):
+            log.append(bytes(size))
+        records = elsewhere.tail(log.append(b"first"))
+        assert bytes(next(records).data) == b"first"
+        assert looked >= frames
+        looked = 0
+        for n in range(20):
+            log.append(b"%d" % n)
+            assert bytes(next(records).data) == b"%d" % n
+        assert looked <= 20 * (INDEX_STEP // size + 20)
+
+
+def test_tails_of_a_quiet_log_leave_nothing_behind(tmp_path: Path) -> None:
+    async def look(log: Log) -> None:
+        for _ in range(5):
+            assert [_ async for _ in log.atail(2, timeout=0.001)] == []
+        cancelled = asyncio.create_task(log.await_for(2))
+        await asyncio.sleep(0.01)
+        cancelled.cancel()
+        await asyncio.gather(cancelled, return_exceptions=True)
+
+    with Log(tmp_path) as log:
+        log.append(b"x")
+        for _ in range(5):
+            assert list(log.tail(2, timeout=0.001)) == []
+        asyncio.run(look(log))
+        assert not log._arrivals._waiting
+
+
+def test_a_loop_that_was_closed_under_a_tail_does_not_stop_the_log(tmp_path: Path) -> None:
+    with Log(tmp_path) as log:
+        loop = asyncio.new_event_loop()
+        waiting = loop.create_task(log.await_for(1))
+        loop.run_until_complete(asyncio.sleep(0.01))
+        with pytest.MonkeyPatch.context() as patch:
+            # It looked open, and was closed before it could be called.
+            patch.setattr(loop, "is_closed", lambda: False)
+            loop.close()
+            assert log.append(b"x") == 1
+            assert log.append(b"y") == 2
+        del waiting

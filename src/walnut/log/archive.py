@@ -2,7 +2,7 @@
 
     manifest.json                       what is here, with checksums; replaced last
     segments/<segment>.zst              a sealed segment, as its file is
-    tail/<segment>-<next LSN>.zst       the active segment, as far as it was durable
+    tail/<segment>-<last crc>.zst       the active segment, as far as it was durable
 
 What must stay true: the manifest names only objects that were stored whole before it, so a push
 that is cut short leaves the archive as it was; and nothing goes in or comes out without every frame
@@ -25,9 +25,10 @@ from walnut.log.log import Log
 from walnut.log.model import MAX_FRAME_BYTES, LogOptions
 from walnut.log.opening import check_path, find_directory
 from walnut.log.place import Place
-from walnut.log.reader import Position, open_segment
+from walnut.log.reader import Gone, Position, open_segment
 from walnut.log.recovery import Chain, begin_chain, follow_chain
 from walnut.log.segment import Segment, SegmentHeader, parse_name, read_header
+from walnut.log.truncate import live_segments
 
 MANIFEST: Final = "manifest.json"
 VERSION: Final = 1
@@ -135,13 +136,26 @@ class Archive:
                 segments between it and the log are gone.
             LogCorrupt: the log is damaged; nothing of the damaged segment was stored.
         """
+        try:
+            return self._push(log, tail=tail, progress=progress)
+        except Gone as error:
+            raise ArchiveError(
+                f"the log was truncated while it was archived to {self.url}, which is as it was: push "
+                "again, and hold the log back with a slot"
+            ) from error
+
+    def _push(self, log: Readable, *, tail: bool, progress: Progress | None) -> PushReport:
         old = self.manifest()
-        position, segments = log.position(), log.segments()
+        position = log.position()
+        segments = live_segments(log.segments(), position.first_lsn)
         self._check_history(old, log, segments, position)
         kept = [entry for entry in old.entries if entry.sealed] if old else []
         have = {entry.segment for entry in kept}
         wanted = [s for s in segments[:-1] if s.name not in have]
-        wanted += [segments[-1]] if tail and position.durable_lsn >= segments[-1].first_lsn else []
+        if position.durable_lsn >= segments[-1].first_lsn:
+            before = [e for e in old.entries if e.segment == segments[-1].name] if old else []
+            # Without `tail` too: a push takes nothing back that an earlier one stored.
+            wanted += [segments[-1]] if tail or before else []
         stored = 0
         for done, segment in enumerate(wanted):
             entry, data = self._pack(
@@ -210,9 +224,11 @@ class Archive:
         raw = bytes(view[:size])
         data = zstandard.ZstdCompressor(level=ZSTD_LEVEL).compress(raw)
         name = segment.name.removesuffix(".wal")
+        # Two tails that differ never share a key, though one log was cut back and has as many
+        # records again: the manifest in place may still name the other.
         return Entry(
             segment=segment.name,
-            key=f"segments/{name}.zst" if sealed else f"tail/{name}-{chain.next_lsn}.zst",
+            key=f"segments/{name}.zst" if sealed else f"tail/{name}-{chain.prev_crc:08x}.zst",
             sealed=sealed,
             first_lsn=segment.first_lsn,
             next_lsn=chain.next_lsn,

@@ -9,7 +9,9 @@ turn ends. Each waiter is woken once, by its own lock or its own future.
 
 What must stay true: LSNs are given in the order of submission and batches are written in that
 order; a batch is answered only after the write function returned; after a failure nothing that was
-queued is ever written. The lock guards the queue and the numbers, never I/O.
+queued is ever written. The lock guards the queue and the numbers, never I/O. Ctrl-C may strike
+between any two calls of the main thread: it must leave nobody waiting for a leader who went away,
+so who leads is remembered by thread, and what it left half done is a failure for who leads next.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from asyncio import AbstractEventLoop, Future
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -40,6 +42,9 @@ from walnut.log.producers import Note, Producers
 
 _running_loop = asyncio._get_running_loop  # noqa: SLF001  None instead of an exception, ten times faster
 
+_FLUSHER: Final = 0
+"""The leader while the flusher thread was chosen and did not yet begin; no thread has this id."""
+
 RECORD_COST: Final = 64
 """What a record costs the buffer beside its bytes: the object that holds them."""
 
@@ -48,7 +53,7 @@ class Batch:
     """The records that will share a frame."""
 
     __slots__ = (
-        "batons", "cost", "done", "error", "first_lsn", "futures", "group", "notes",
+        "batons", "begun", "cost", "done", "error", "first_lsn", "futures", "group", "notes",
         "pressed", "records", "ripe", "scheduled",
     )  # fmt: skip
 
@@ -58,11 +63,13 @@ class Batch:
         self.records: list[bytes] = []
         self.notes: list[Note] = []
         self.cost = 0
+        self.begun = 0.0  # when someone began to count on it (`time.perf_counter`)
         self.scheduled = False  # a flush of it is on its way
         self.ripe = False  # no event-loop turn is still adding to it
         self.done = False
         self.error: LogError | None = None
         self.batons: list[threading.Lock] = []
+        # By event loop: who awaits it there. A loop that is in here ripens it after its turn.
         self.futures: dict[AbstractEventLoop, list[tuple[Future[int], int]]] = {}
         self.pressed = 0  # bytes over the buffer's bound that nobody awaits yet
 
@@ -105,7 +112,7 @@ class Ticket(msgspec.Struct, gc=False, eq=False):
             future: Future[int] = loop.create_future()
             waiting = batch.futures.get(loop)
             if waiting is None:
-                waiting = batch.futures.setdefault(loop, [])
+                waiting = batch.group.ripen_after_turn(batch, loop)
             waiting.append((future, self.lsn))
             if not batch.done:  # else it may have been answered just before we were on the list
                 return future.__await__()
@@ -117,6 +124,13 @@ class Ticket(msgspec.Struct, gc=False, eq=False):
         if self.batch.error is not None:
             raise self.batch.error
         return self.lsn
+
+
+class Turn(NamedTuple):
+    """A thread that asked to be the leader next, and what it sleeps on."""
+
+    thread: int
+    baton: threading.Lock
 
 
 def on_event_loop() -> bool:
@@ -167,8 +181,8 @@ class GroupCommit:
         self._lock = threading.Lock()
         self._queue: deque[Batch] = deque([Batch(self, next_lsn)])
         self._flying: Batch | None = None
-        self._leading = False
-        self._turns: deque[threading.Lock] = deque()
+        self._leader: int | None = None
+        self._turns: deque[Turn] = deque()
         self._room_seekers: list[threading.Lock] = []
         self._buffered = 0
         self._pressed = 0
@@ -187,9 +201,9 @@ class GroupCommit:
             if room >= 0 and (at is None or at == self.next_lsn):
                 self._room = room
                 batch = self._queue[-1]
-                batch.records.append(data)
                 lsn = self.next_lsn
                 self.next_lsn = lsn + 1
+                batch.records.append(data)  # last, as Ctrl-C may strike after a call
                 if batch.scheduled or not schedule:
                     return Ticket(lsn, batch)
                 batch.scheduled = True
@@ -331,6 +345,7 @@ class GroupCommit:
         """Wait until `batch` is answered, leading its flush if no flush is running."""
         if not batch.done:
             refuse_event_loop("waiting for a ticket", "`await ticket`")
+            batch.begun = batch.begun or time.perf_counter()
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
             baton = None
@@ -353,29 +368,59 @@ class GroupCommit:
     # -- leading --------------------------------------------------------------------------------
 
     def _claim(self) -> bool:
-        """Become the leader if there is none. The lock is held."""
-        if self._leading:
-            return False
-        self._leading = True
-        return True
+        """Become the leader if there is none, or if this thread is and was interrupted before it
+        could step down. The lock is held."""
+        me = threading.get_ident()
+        if self._leader is None:
+            self._leader = me
+        return self._leader == me
 
     def _schedule(self, batch: Batch) -> None:
         """See that `batch` is flushed: when this event loop's turn ends, or at once."""
+        batch.begun = batch.begun or time.perf_counter()
         loop = _running_loop()
         if loop is None:
             self._ripen(batch)
-        else:
-            loop.call_soon(self._ripen, batch)
+        elif loop not in batch.futures:
+            self.ripen_after_turn(batch, loop)
+
+    def ripen_after_turn(
+        self, batch: Batch, loop: AbstractEventLoop
+    ) -> list[tuple[Future[int], int]]:
+        """See that `batch` is flushed when this turn of the loop ends; gives the list of those who
+        await it there. Once for each loop: none depends on how long a turn of another one takes."""
+        waiting = batch.futures.setdefault(loop, [])
+        loop.call_soon(self._ripen, batch)
+        return waiting
 
     def _ripen(self, batch: Batch) -> None:
-        with self._lock:
+        def ripen() -> bool:
             batch.ripe = True
-            lead = not batch.done and self._flusher is not None and self._claim()
-        if lead and self._flusher is not None:
-            self._flusher()
+            if batch.done or self._flusher is None or self._leader is not None:
+                return False
+            self._leader = _FLUSHER
+            return True
+
+        self._decide(ripen)
+
+    def _decide(self, decision: Callable[[], bool]) -> None:
+        """Decide under the lock whether the flusher leads now, and wake it if so."""
+        try:
+            with self._lock:
+                wake = decision()
+            if wake and self._flusher is not None:
+                self._flusher()
+        except BaseException:
+            if self._leader == _FLUSHER and self._flusher is not None:
+                self._flusher()  # it may have been told, which is no harm
+            raise
 
     def lead(self) -> None:
-        """Flush until nothing is due. For the flusher thread, which was made the leader."""
+        """Flush until nothing is due. For the flusher thread, if it was made the leader."""
+        with self._lock:
+            if self._leader != _FLUSHER:
+                return
+            self._leader = threading.get_ident()
         while True:
             self._flush_head()
             with self._lock:
@@ -389,48 +434,54 @@ class GroupCommit:
         try:
             self._flush_head()
         finally:
-            with self._lock:
-                wake = self._flusher is not None and not self._turns and self._due()
-                if not wake:
-                    self._pass_on()
-        if wake and self._flusher is not None:
-            self._flusher()
+            self._decide(self._pass_on)
 
     def _due(self) -> bool:
         head = self._queue[0]
         return bool(head.records) and (head.ripe or bool(head.batons) or bool(self._room_seekers))
 
-    def _pass_on(self) -> None:
-        """Stop leading, or hand over to who asked for a turn. The lock is held."""
+    def _pass_on(self) -> bool:
+        """Stop leading: for who asked for a turn, or for the flusher, which is then to be woken:
+        True. The lock is held."""
         if self._turns:
-            self._turns.popleft().release()
-            return
-        self._leading = False
+            turn = self._turns[0]
+            self._leader = turn.thread
+            del self._turns[0]
+            turn.baton.release()
+            return False
+        if self._flusher is not None and self._due():
+            self._leader = _FLUSHER
+            return True
+        self._leader = None
         # Waiters of a batch that nobody will lead now lead it themselves.
-        for baton in self._queue[0].batons:
-            baton.release()
+        _release(self._queue[0].batons)
         self._queue[0].batons = []
         self._wake_room_seekers()
+        return False
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
         """Be the leader for the length of a block: nobody else writes."""
-        baton = _baton()
-        with self._lock:
-            lead = self._claim()
-            if not lead:
-                self._turns.append(baton)
-        if not lead:
-            baton.acquire()
+        turn = Turn(threading.get_ident(), _baton())
+
+        def leave() -> bool:
+            if self._leader == turn.thread:
+                return self._pass_on()
+            if turn in self._turns:  # interrupted while it waited
+                self._turns.remove(turn)
+            return False
+
         try:
+            with self._lock:
+                lead = self._claim()
+                if not lead:
+                    self._turns.append(turn)
+            if not lead:
+                turn.baton.acquire()
+            self._fail_if_interrupted()
             yield
         finally:
-            with self._lock:
-                wake = self._flusher is not None and not self._turns and self._due()
-                if not wake:
-                    self._pass_on()
-            if wake and self._flusher is not None:
-                self._flusher()
+            self._decide(leave)
 
     def flush_all(self) -> None:
         """Flush everything that is queued now. Only inside `exclusive`.
@@ -443,16 +494,22 @@ class GroupCommit:
 
     def _flush_head(self) -> Batch | None:
         """Flush the batch at the head of the queue; returns it, answered."""
+        self._fail_if_interrupted()
         if self._options.linger_seconds and self._room > 0:
             time.sleep(self._options.linger_seconds)
         with self._lock:
             self._settle()
             if self.failure is not None or not self._queue[0].records:
                 return None
-            batch = self._flying = self._queue.popleft()
-            if not self._queue:
+            batch = self._flying = self._queue[0]
+            if len(self._queue) == 1:
                 self._queue.append(Batch(self, self.next_lsn))
+            del self._queue[0]
             self._grant()
+            whole = batch.first_lsn + len(batch.records) == self._queue[0].first_lsn
+        if not whole:
+            self._fail_if_interrupted()
+            return batch
         try:
             self._write(batch)
         except LogFull as error:
@@ -464,6 +521,11 @@ class GroupCommit:
         else:
             self._answer([batch], None)
         return batch
+
+    def _fail_if_interrupted(self) -> None:
+        """Fail if a batch is in flight though nobody leads but the caller."""
+        if self._flying is not None:
+            self.fail(KeyboardInterrupt("in the middle of a flush or of queuing a record"))
 
     # -- answering ------------------------------------------------------------------------------
 
@@ -497,7 +559,7 @@ class GroupCommit:
         self._lock = threading.Lock()
         self._queue = deque([Batch(self, self.next_lsn)])
         self._turns.clear()
-        self._flying, self._leading, self.failure = None, False, refusal
+        self._flying, self._leader, self.failure = None, None, refusal
         self._granted = self._room = 0
 
     def _refuse(self, batch: Batch, error: LogFull) -> None:
@@ -521,28 +583,39 @@ class GroupCommit:
             self._queue = deque([Batch(self, next_lsn)])
 
     def _answer(self, batches: list[Batch], error: LogError | None) -> None:
+        try:
+            self._mark(batches, error)
+            self._tell(batches, error)
+        except BaseException:  # Ctrl-C: nobody may be left waiting; being told twice is no harm
+            self._tell(batches, error)
+            raise
+
+    def _mark(self, batches: list[Batch], error: LogError | None) -> None:
         with self._lock:
-            self._flying = None
             for batch in batches:
                 batch.error = error
                 batch.done = True
+                batch.records = []  # a ticket that is kept for long must not keep these
                 self._buffered -= batch.cost
                 self._pressed -= batch.pressed
             self._settle()
             self._grant()
             self._wake_room_seekers()
+            self._flying = None
+
+    def _tell(self, batches: list[Batch], error: LogError | None) -> None:
         for batch in batches:
-            for baton in batch.batons:
-                baton.release()
+            _release(batch.batons)
             for loop, waiting in list(batch.futures.items()):
+                if not waiting:
+                    continue
                 try:
                     loop.call_soon_threadsafe(_resolve, waiting, error)
                 except RuntimeError:  # the loop was closed: nobody is left to be told
                     self._metrics.abandoned += len(waiting)
 
     def _wake_room_seekers(self) -> None:
-        for baton in self._room_seekers:
-            baton.release()
+        _release(self._room_seekers)
         self._room_seekers = []
 
 
@@ -551,6 +624,13 @@ def _baton() -> threading.Lock:
     baton = threading.Lock()
     baton.acquire()
     return baton
+
+
+def _release(batons: list[threading.Lock]) -> None:
+    """Wake who waits for these, but for those who were woken already."""
+    for baton in batons:
+        if baton.locked():
+            baton.release()
 
 
 def _resolve(waiting: list[tuple[Future[int], int]], error: LogError | None) -> None:

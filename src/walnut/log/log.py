@@ -26,14 +26,15 @@ from walnut.log.commit import RECORD_COST, Batch, GroupCommit, Ticket, refuse_ev
 from walnut.log.control import CleanEnd, Control, write_control
 from walnut.log.disk import Directory, StrPath, on_fork
 from walnut.log.errors import (
-    NO_SPACE,
     InvalidOption,
     InvalidRecord,
     LogClosed,
     LogError,
     LogFailed,
+    LogFull,
     LsnUnknown,
     RecordTooLarge,
+    SlotLost,
     disk_errors,
 )
 from walnut.log.metrics import Flush, Metrics
@@ -45,14 +46,15 @@ from walnut.log.model import (
     Recovery,
     SegmentStat,
     SlotStat,
+    check_lsn,
 )
 from walnut.log.opening import Opened, check_path, open_log
-from walnut.log.readable import Readable, check_lsn
+from walnut.log.readable import Readable
 from walnut.log.reader import Position, open_segment
 from walnut.log.recovery import find_end
 from walnut.log.retention import decide
 from walnut.log.segment import Index, Segment, read_seal
-from walnut.log.slots import Slot, list_slots
+from walnut.log.slots import Slot, list_slots, slot_lsns
 from walnut.log.tail import Arrivals
 from walnut.log.truncate import droppable, finish_cut, prepare_cut
 from walnut.log.writer import Writer
@@ -200,7 +202,7 @@ class Log(Readable):
         """Queue one record and return at once. `await` the ticket, or `wait` for it, or don't.
 
         With `at`, it is queued only if that is the LSN it gets: for those who decide from what the
-        log held before it. With `defer`, its flush is left to the thread that waits for the ticket,
+        log held before it. With `defer`, its flush is left to whoever waits for the ticket,
         which had better do so at once.
 
         When the buffer is full a thread blocks until there is room. An event loop does not: there
@@ -246,7 +248,8 @@ class Log(Readable):
         return data
 
     def _accept_group(self, records: Iterable[Bytes]) -> list[bytes]:
-        if isinstance(records, bytes | bytearray | memoryview | str):
+        single = isinstance(records, bytes | bytearray | memoryview | str)
+        if single or not isinstance(records, Iterable):
             raise InvalidRecord("a group is a list of records; use append for a single one")
         given = list(records)
         if not given:
@@ -290,7 +293,11 @@ class Log(Readable):
         metrics.bytes += batch.cost - RECORD_COST * count
         metrics.observe(
             Flush(
-                count, 1e6 * (written - started), 1e6 * (synced - written), 1e6 * (synced - started)
+                count,
+                1e6 * (written - started),
+                1e6 * (synced - written),
+                1e6 * (synced - started),
+                1e6 * (synced - (batch.begun or started)),
             )
         )
 
@@ -362,6 +369,7 @@ class Log(Readable):
         """Forget the records before `lsn`, as far as slots allow; returns the new `first_lsn`.
 
         Files go when nothing in them is needed. Raises LsnUnknown, InvalidOption, LogClosed."""
+        refuse_event_loop("truncate_before", "`await asyncio.to_thread(log.truncate_before, lsn)`")
         check_lsn(lsn)
         with self._admin:
             self._check_writable()
@@ -370,7 +378,7 @@ class Log(Readable):
                     f"LSN {lsn} is past the next durable one, {self._durable + 1}: there is nothing "
                     "to forget there yet"
                 )
-            lsn = min([lsn, *(slot.lsn for slot in list_slots(self._directory))])
+            lsn = min([lsn, *slot_lsns(self._directory).values()])
             if lsn > self._control.first_lsn:
                 with disk_errors(f"truncating {self.path}"):
                     self._set_control(first_lsn=lsn)
@@ -412,7 +420,8 @@ class Log(Readable):
             with disk_errors(f"cutting {self.path}"):
                 prepare_cut(self._directory, lsn, self.options.segment_bytes)
             for slot in list_slots(self._directory):
-                slot.rewind(lsn + 1)
+                with contextlib.suppress(SlotLost):  # dropped meanwhile, perhaps by another process
+                    slot.rewind(lsn + 1)
             try:
                 self._cut(lsn)
             except OSError as error:
@@ -500,9 +509,8 @@ class Log(Readable):
         with self._admin:
             segments = [self._stat_segment(segment) for segment in self._segments]
             slots = [
-                SlotStat(slot.name, at, max(0, self._durable + 1 - at))
-                for slot in list_slots(self._directory)
-                if (at := slot.lsn) is not None
+                SlotStat(name, at, max(0, self._durable + 1 - at))
+                for name, at in slot_lsns(self._directory).items()
             ]
             return LogStat(
                 path=self.path,
@@ -560,10 +568,11 @@ class Log(Readable):
         end = self._writer.end
         try:
             self._writer.seal(trim=False)
-            self._set_control(clean=CleanEnd(end.segment.name, end.offset, end.next_lsn))
+            with disk_errors(f"closing {self.path}"):
+                self._set_control(clean=CleanEnd(end.segment.name, end.offset, end.next_lsn))
+        except LogFull:
+            return  # all is durable; the next open scans the last segment instead
         except OSError as error:
-            if error.errno in NO_SPACE:
-                return  # all is durable; the next open scans the last segment instead
             self._commit.fail(error)
             raise self._commit.failure or error from error
 

@@ -49,12 +49,13 @@ class Histogram(msgspec.Struct):
 
 
 class Flush(NamedTuple):
-    """What one flush took: records, and microseconds of write, sync and the whole."""
+    """What one flush took: records, and microseconds of write, sync, the whole, and the wait."""
 
     records: int
     write: float
     sync: float
     whole: float
+    wait: float
 
 
 class Metrics(msgspec.Struct):
@@ -124,3 +125,9 @@ class Metrics(msgspec.Struct):
     def flush(self) -> Histogram:
         """Microseconds per flush in all."""
         return self._distribution("whole")
+
+    @property
+    def wait(self) -> Histogram:
+        """Microseconds from the first submission to a flush until it was done, its time in the
+        queue with it: the longest that one of its callers waited."""
+        return self._distribution("wait")

@@ -100,6 +100,8 @@ class LogOptions(msgspec.Struct, frozen=True, kw_only=True):
             raise InvalidOption(f"sync is {self.sync!r}: use 'always', 'interval' or 'os'")
         if self.compression not in {None, "zstd"}:
             raise InvalidOption(f"compression is {self.compression!r}: use 'zstd' or None")
+        if not isinstance(self.retention, Retention):
+            raise InvalidOption(f"retention is {self.retention!r:.80}: give a walnut.Retention")
         bounds: list[tuple[str, float | None, float, float]] = [
             ("sync_seconds", self.sync_seconds, 0.001, 3600),
             ("linger_seconds", self.linger_seconds, 0, 60),
@@ -113,8 +115,14 @@ class LogOptions(msgspec.Struct, frozen=True, kw_only=True):
             ("retention.slot_bytes", self.retention.slot_bytes, 0, 2**63),
         ]
         for name, value, low, high in bounds:
-            if value is not None and not low <= value <= high:
-                raise InvalidOption(f"{name} is {value}: it must be from {low} to {high}")
+            if value is None and name.startswith("retention."):
+                continue
+            kind = (int, float) if name.endswith("seconds") else int
+            if not isinstance(value, kind) or not low <= value <= high:
+                word = "a number" if name.endswith("seconds") else "a whole number"
+                raise InvalidOption(
+                    f"{name} is {value!r:.80}: it must be {word} from {low} to {high}"
+                )
 
 
 class Recovery(msgspec.Struct, frozen=True, kw_only=True):
@@ -177,3 +185,10 @@ class LogStat(msgspec.Struct, frozen=True, kw_only=True):
     bytes: int
     segments: list[SegmentStat]
     slots: list[SlotStat]
+
+
+def check_lsn(lsn: int) -> int:
+    """The LSN, if it can be one. Raises InvalidOption."""
+    if not isinstance(lsn, int) or not 1 <= lsn <= MAX_LSN:
+        raise InvalidOption(f"an LSN is a number from 1, not {lsn!r:.80}")
+    return lsn

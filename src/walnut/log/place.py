@@ -33,7 +33,7 @@ class Place:
                 self._path = Path(self.url.removeprefix("file://"))
                 self._store = LocalStore(self._path.absolute(), mkdir=True)
         except (BaseError, ValueError) as error:
-            raise ArchiveError(f"{self.url} can't hold an archive: {error}") from error
+            raise ArchiveError(f"{self.url} can't hold an archive: {_said(error)}") from error
 
     def inside(self, name: str) -> str:
         """The URL of what begins with `name` here."""
@@ -44,7 +44,7 @@ class Place:
         try:
             obstore.put(self._store, key, data)
         except BaseError as error:
-            raise ArchiveError(f"storing {key} in {self.url} failed: {error}") from error
+            raise ArchiveError(f"storing {key} in {self.url} failed: {_said(error)}") from error
         if self._path is not None:
             with disk_errors(f"storing {key} in {self.url}"):
                 sync_path(str(self._path / key))
@@ -56,14 +56,14 @@ class Place:
         except FileNotFoundError:
             return None
         except BaseError as error:
-            raise ArchiveError(f"reading {key} from {self.url} failed: {error}") from error
+            raise ArchiveError(f"reading {key} from {self.url} failed: {_said(error)}") from error
 
     def keys(self, prefix: str) -> list[str]:
         """The keys under a prefix, sorted. Raises ArchiveError."""
         try:
             found = [item["path"] for page in obstore.list(self._store, prefix) for item in page]
         except BaseError as error:
-            raise ArchiveError(f"listing {prefix} in {self.url} failed: {error}") from error
+            raise ArchiveError(f"listing {prefix} in {self.url} failed: {_said(error)}") from error
         return sorted(found)
 
     def delete(self, key: str) -> None:
@@ -71,4 +71,9 @@ class Place:
         try:
             obstore.delete(self._store, key)
         except BaseError as error:
-            raise ArchiveError(f"deleting {key} in {self.url} failed: {error}") from error
+            raise ArchiveError(f"deleting {key} in {self.url} failed: {_said(error)}") from error
+
+
+def _said(error: Exception) -> str:
+    """What an object store's error says to people, without the dump of its insides behind it."""
+    return str(error).partition("\n\nDebug source")[0]

@@ -58,7 +58,12 @@ class Producers:
             StaleSequence: older than what is remembered.
             InvalidOption: not a pair of a short name and a number that is not negative.
         """
-        name, sequence = producer
+        try:
+            name, sequence = producer
+        except (TypeError, ValueError):
+            raise InvalidOption(
+                f"a producer is a pair of its name and a sequence number, not {producer!r:.80}"
+            ) from None
         if not (isinstance(name, str) and 0 < len(name) <= MAX_NAME):
             raise InvalidOption(
                 f"a producer's name has 1 to {MAX_NAME} characters, not {name!r:.80}"

@@ -10,9 +10,8 @@ from collections.abc import AsyncIterator, Iterator
 
 from walnut.log.commit import refuse_event_loop
 from walnut.log.disk import Directory
-from walnut.log.errors import InvalidOption
 from walnut.log.frame import Frame
-from walnut.log.model import MAX_LSN, Record
+from walnut.log.model import MAX_LSN, Record, check_lsn
 from walnut.log.reader import Position, Reader
 from walnut.log.segment import Index, Segment
 from walnut.log.tail import atail, tail
@@ -54,7 +53,9 @@ class Readable(ABC):
         """The durable records from `start` (the first, if None) up to, not with, `stop`, as far
         as they are durable now.
 
-        Raises LsnTruncated, LsnUnknown, LogCorrupt, LogClosed."""
+        Raises LsnTruncated, LsnUnknown, LogCorrupt, LogClosed, InvalidOption."""
+        if stop is not None:
+            check_lsn(stop)
         begin = self.position().first_lsn if start is None else check_lsn(start)
         return Reader(self._directory, self).read(begin, stop)
 
@@ -79,10 +80,3 @@ class Readable(ABC):
         """`tail` for coroutines."""
         begin = self.position().durable_lsn + 1 if start is None else check_lsn(start)
         return atail(Reader(self._directory, self), self, begin, timeout)
-
-
-def check_lsn(lsn: int) -> int:
-    """The LSN, if it can be one. Raises InvalidOption."""
-    if not isinstance(lsn, int) or not 1 <= lsn <= MAX_LSN:
-        raise InvalidOption(f"an LSN is a number from 1, not {lsn!r:.80}")
-    return lsn

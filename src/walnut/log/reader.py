@@ -87,7 +87,10 @@ class Unreadable(Exception):
 
 
 class Reader:
-    """Iterates frames and records. One is for one thread; making one costs nothing."""
+    """Iterates frames and records. One is for one thread; making one costs nothing.
+
+    The segment read last stays mapped, with what was learned of its index: a tail that woke up
+    would else look for its place from the start of the segment, each time."""
 
     def __init__(self, directory: Directory, source: Source) -> None:
         self._directory = directory
@@ -129,8 +132,7 @@ class Reader:
                 # The writer may have sealed the segment, or gone on past the end of our mapping.
                 if mapped.end or looked_again == lsn:
                     raise self._name(mapped, place) from place
-                looked_again = lsn
-            self._mapped = None
+                looked_again, self._mapped = lsn, None
 
     def _frames_of(self, mapped: Mapped, lsn: int, stop: int) -> Iterator[Frame]:
         """The frames of one segment, from the one that holds `lsn`."""

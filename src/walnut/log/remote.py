@@ -25,13 +25,13 @@ from walnut.log.control import (
 from walnut.log.disk import File, StrPath
 from walnut.log.errors import DiskError, LogClosed, LsnTruncated, NotALog, disk_errors
 from walnut.log.log import stat_sealed
-from walnut.log.model import LogOptions, LogStat, SegmentStat, SlotStat
+from walnut.log.model import LogOptions, LogStat, SegmentStat, SlotStat, check_lsn
 from walnut.log.opening import check_is_log, check_path, find_directory
-from walnut.log.readable import Readable, check_lsn
+from walnut.log.readable import Readable
 from walnut.log.reader import LOOKS, Gone, Position, open_segment
 from walnut.log.recovery import begin_chain, follow_chain
 from walnut.log.segment import Index, Segment, sort_segments
-from walnut.log.slots import Slot, list_slots
+from walnut.log.slots import Slot, slot_lsns
 from walnut.log.tail import poll_delays
 from walnut.log.truncate import live_segments
 
@@ -197,9 +197,8 @@ class LogReader(Readable):
             bytes=sum(stat.bytes for stat in stats),
             segments=stats,
             slots=[
-                SlotStat(slot.name, at, max(0, position.durable_lsn + 1 - at))
-                for slot in list_slots(self._directory)
-                if (at := slot.lsn) is not None
+                SlotStat(name, at, max(0, position.durable_lsn + 1 - at))
+                for name, at in slot_lsns(self._directory).items()
             ],
         )
 

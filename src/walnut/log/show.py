@@ -135,7 +135,7 @@ def printable(data: memoryview | bytes) -> str:
 def records_table(records: Sequence[Record]) -> Table:
     """Records, one to a line, cut at the right edge."""
     table = _table()
-    widest = max((len(str(record.lsn)) for record in records), default=0)
+    widest = max(map(len, ("LSN", *(str(record.lsn) for record in records))))
     table.add_column("LSN", justify="right", style="cyan", no_wrap=True, min_width=widest)
     table.add_column("data", no_wrap=True, overflow="ellipsis", ratio=1)
     for record in records:

@@ -7,6 +7,7 @@ records from its LSN on are there until it moves, is dropped by hand, or lags pa
 
 from __future__ import annotations
 
+import contextlib
 import re
 from typing import Final
 
@@ -15,6 +16,7 @@ import msgspec
 from walnut.log.control import checked_line, decoded, with_checksum
 from walnut.log.disk import Directory, read_file, replace_file
 from walnut.log.errors import InvalidOption, SlotLost, disk_errors
+from walnut.log.model import check_lsn
 
 PREFIX: Final = "slot-"
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -26,7 +28,7 @@ class _Saved(msgspec.Struct, frozen=True):
 
 def file_name(name: str) -> str:
     """The slot's file. Raises InvalidOption for a name that can't be a file's."""
-    if not _NAME.fullmatch(name) or name.endswith(".tmp"):
+    if not isinstance(name, str) or not _NAME.fullmatch(name) or name.endswith(".tmp"):
         raise InvalidOption(
             f"{name!r:.80} can't name a slot: use 1 to 64 letters, digits, dots, dashes, underscores"
         )
@@ -57,7 +59,7 @@ class Slot:
         """Everything before `lsn` was dealt with. Durable on return; going back is refused.
 
         Raises SlotLost, InvalidOption."""
-        if lsn < self.lsn:
+        if check_lsn(lsn) < self.lsn:
             raise InvalidOption(
                 f"slot {self.name!r} is at {self.lsn} and can't go back to {lsn}: what is before it "
                 "may be gone. Drop the slot and make it anew to start over"
@@ -98,3 +100,12 @@ def list_slots(directory: Directory) -> list[Slot]:
         if name.startswith(PREFIX) and not name.endswith(".tmp")
     )
     return [Slot(directory, name) for name in sorted(names)]
+
+
+def slot_lsns(directory: Directory) -> dict[str, int]:
+    """Every slot's LSN by its name, but of those that someone drops under our eyes."""
+    lsns = {}
+    for slot in list_slots(directory):
+        with contextlib.suppress(SlotLost):
+            lsns[slot.name] = slot.lsn
+    return lsns

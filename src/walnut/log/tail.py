@@ -7,6 +7,8 @@ holds records for a reader that is slow, and it never spins.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 import itertools
 import threading
 import time
@@ -75,13 +77,13 @@ class Arrivals:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._waiting: list[Callable[[], None]] = []
+        self._waiting: set[Callable[[], None]] = set()
 
     def announce(self) -> None:
         """The durable LSN moved, or the log was closed or failed."""
         if self._waiting:
             with self._lock:
-                waiting, self._waiting = self._waiting, []
+                waiting, self._waiting = self._waiting, set()
             for wake in waiting:
                 wake()
 
@@ -91,13 +93,12 @@ class Arrivals:
         while True:
             baton = threading.Lock()
             baton.acquire()
-            with self._lock:
-                self._waiting.append(baton.release)
-            left = -1 if deadline is None else max(0.0, deadline - time.monotonic())
-            if arrived():
-                return True
-            if not baton.acquire(timeout=left):
-                return arrived()
+            with self._listed(baton.release):
+                left = -1 if deadline is None else max(0.0, deadline - time.monotonic())
+                if arrived():
+                    return True
+                if not baton.acquire(timeout=left):
+                    return arrived()
 
     async def async_wait(self, arrived: Callable[[], bool], timeout: float | None) -> bool:
         """The same for a coroutine."""
@@ -105,14 +106,24 @@ class Arrivals:
         deadline = None if timeout is None else loop.time() + timeout
         while True:
             future: Future[None] = loop.create_future()
+            with self._listed(functools.partial(_set_soon, loop, future)):
+                if arrived():
+                    return True
+                left = None if deadline is None else max(0.0, deadline - loop.time())
+                done, _ = await asyncio.wait([future], timeout=left)
+                if not done:
+                    return arrived()
+
+    @contextlib.contextmanager
+    def _listed(self, wake: Callable[[], None]) -> Iterator[None]:
+        """Have `wake` called by the next announcement; not after the block, however it ends."""
+        with self._lock:
+            self._waiting.add(wake)
+        try:
+            yield
+        finally:
             with self._lock:
-                self._waiting.append(lambda future=future: _set_soon(loop, future))  # type: ignore[misc]
-            if arrived():
-                return True
-            left = None if deadline is None else max(0.0, deadline - loop.time())
-            done, _ = await asyncio.wait([future], timeout=left)
-            if not done:
-                return arrived()
+                self._waiting.discard(wake)
 
 
 def _set_soon(loop: AbstractEventLoop, future: Future[None]) -> None:
@@ -120,7 +131,9 @@ def _set_soon(loop: AbstractEventLoop, future: Future[None]) -> None:
         if not future.done():
             future.set_result(None)
 
-    if not loop.is_closed():
+    # A loop that was closed has nobody to be told, and this is the thread that flushes: what is
+    # raised here would stop the log.
+    with contextlib.suppress(RuntimeError):
         loop.call_soon_threadsafe(resolve)
 
 

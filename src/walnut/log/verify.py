@@ -6,13 +6,14 @@ LSNs it takes away; and what a crash may leave behind (a torn tail, a spare) is 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 
 import msgspec
 
 from walnut.log.control import CONTROL, DURABLE, Control, read_control, read_mark
 from walnut.log.disk import Directory, StrPath
-from walnut.log.errors import LogCorrupt, NotALog, disk_errors
+from walnut.log.errors import LogCorrupt, NotALog, SlotLost, disk_errors
 from walnut.log.frame import BadFrame, Header, read_frame
 from walnut.log.model import FIRST_LSN, LogOptions
 from walnut.log.opening import check_path, find_directory
@@ -136,7 +137,8 @@ class Verifier:
             self._damaged(error.segment, 0, FIRST_LSN, None, error.reason)
         for slot in list_slots(self._directory):
             try:
-                _ = slot.lsn
+                with contextlib.suppress(SlotLost):  # dropped meanwhile
+                    _ = slot.lsn
             except LogCorrupt as error:
                 self._damaged(error.segment, 0, 0, 0, error.reason)
         return control

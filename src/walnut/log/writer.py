@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -148,21 +148,20 @@ class Writer:
         Raises LogFull with nothing changed."""
         table = len(self.producers.pack(self.end.next_lsn))
         size = max(self._options.segment_bytes, 2 * HEADER_BYTES + table + need)
-        try:
+        with _room_for(f"the next segment of {size} bytes"):
             self._ensure_spare(size)
-            self.seal(trim=True)
-        except OSError as error:
-            if error.errno in NO_SPACE:
-                raise LogFull(
-                    f"no room for the next segment of {size} bytes ({error.strerror}): "
-                    "free space on the log's disk or truncate the log; nothing was written"
-                ) from error
-            raise
+        self.seal(trim=True)
         self._activate_spare()
         self._metrics.rolls += 1
 
     def seal(self, *, trim: bool) -> None:
-        """Write the SEAL frame after the last frame, durably; `trim` cuts the file behind it."""
+        """Write the SEAL frame after the last frame, durably; `trim` cuts the file behind it.
+
+        Raises:
+            LogFull: no room, and the log still ends where it did.
+            OSError: the disk failed, which a sync also says with ENOSPC (on thin volumes, over
+                quota): what was written before is no less lost for that.
+        """
         end = self.end
         lsns, offsets = end.index.columns()
         seal = Seal(
@@ -177,7 +176,8 @@ class Writer:
         )
         self.sync()
         frame = seal_frame(seal, end.offset, end.header.seed, epoch=self.epoch)
-        offset = write_fully(end.file, [frame], end.offset)
+        with _room_for("the seal of a segment"):
+            offset = write_fully(end.file, [frame], end.offset)
         if trim:
             end.file.truncate(offset)
         end.file.sync()
@@ -281,6 +281,20 @@ class Writer:
         """Let go of all files."""
         self.release_segments()
         self._mark.close()
+
+
+@contextlib.contextmanager
+def _room_for(what: str) -> Iterator[None]:
+    """Raises LogFull where the block meets a full disk. Not for syncs: see `Writer.seal`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in NO_SPACE:
+            raise
+        raise LogFull(
+            f"no room for {what} ({error.strerror}): "
+            "free space on the log's disk or truncate the log; nothing was written"
+        ) from error
 
 
 def make_spare(directory: Directory, size: int, *, zeroed: int) -> File:

@@ -16,6 +16,7 @@ not with the last view of a map.
 from __future__ import annotations
 
 import errno
+import os
 import random
 from collections.abc import Sequence
 from typing import Final
@@ -231,7 +232,9 @@ class SimFile:
         if self._disk.due("fail_sync_after"):
             # The kernel marks the pages clean: they can be read, and will never be written.
             self._inode.dirty.clear()
-            raise OSError(errno.EIO, "Input/output error (simulated)")
+            # A thin volume or a quota says so at this late moment that it is full.
+            number = errno.ENOSPC if self._disk.calls % 2 else errno.EIO
+            raise OSError(number, f"{os.strerror(number)} (simulated)")
         self._inode.sync()
 
     def size(self) -> int:

@@ -29,7 +29,9 @@ url = click.argument("url", metavar="URL")
 @arguments.directory
 @url
 @click.option(
-    "--tail/--no-tail", default=True, help="With the segment being written, or only sealed ones."
+    "--tail/--no-tail",
+    default=True,
+    help="With the segment being written, or only sealed ones and what is there of it already.",
 )
 @click.option("--check", is_flag=True, help="Then read the whole archive back and check it.")
 def archive(directory: str, url: str, *, tail: bool, check: bool) -> None:

@@ -21,6 +21,7 @@ from walnut.log.cli import arguments
 from walnut.log.errors import LsnUnknown, RecordTooLarge
 from walnut.log.log import Log
 from walnut.log.model import Record
+from walnut.log.reader import Reader
 from walnut.log.remote import LogReader
 from walnut.log.show import count, hex_block, json_line, progress, recovery_note
 
@@ -205,7 +206,8 @@ def cat(directory: str, start: int | None, stop: int | None, form: str) -> None:
     Another process may be writing the log: what is durable when this starts is printed.
     """
     with LogReader(directory) as reader:
-        copy(reader, reader.first_lsn if start is None else start, stop, form)
+        begin = reader.first_lsn if start is None else start
+        copy(reader, Reader(reader.directory, reader), begin, stop, form)
 
 
 @click.command(
@@ -229,14 +231,15 @@ def tail(directory: str, lines: int | None, start: int | None, form: str, *, fol
         if start is None:
             wanted = 10 if lines is None else lines
             start = max(reader.first_lsn, reader.next_lsn - wanted)
-        lsn = copy(reader, start, None, form)
+        files = Reader(reader.directory, reader)
+        lsn = copy(reader, files, start, None, form)
         while follow and reader.wait_for(lsn):
-            lsn = copy(reader, lsn, None, form)
+            lsn = copy(reader, files, lsn, None, form)
 
 
-def copy(reader: LogReader, start: int, stop: int | None, form: str) -> int:
+def copy(log: LogReader, files: Reader, start: int, stop: int | None, form: str) -> int:
     """Print the records in [start, stop) that are durable now; returns the LSN to go on from."""
-    end = reader.next_lsn
+    end = log.next_lsn
     if start > end:
         raise LsnUnknown(
             f"LSN {start} is past the end of the log, whose next LSN is {end}: "
@@ -244,10 +247,10 @@ def copy(reader: LogReader, start: int, stop: int | None, form: str) -> int:
         )
     end = end if stop is None else min(stop, end)
     if form == "raw":
-        _copy_raw(reader, start, end)
+        _copy_raw(files, start, end)
     else:
         ready = bytearray()  # few large writes: a pipe is slow with many small ones
-        for piece in map(FORMS[form], reader.read(start, end)):
+        for piece in map(FORMS[form], files.read(start, end)):
             ready += piece
             if len(ready) >= CHUNK:
                 write_out(ready)
@@ -257,14 +260,12 @@ def copy(reader: LogReader, start: int, stop: int | None, form: str) -> int:
     return max(start, end)
 
 
-def _copy_raw(reader: LogReader, start: int, stop: int) -> None:
+def _copy_raw(files: Reader, start: int, stop: int) -> None:
     """A frame at a time, three times as fast as record by record."""
     if start >= stop:
         return
-    for frame in reader.read_frames(start):
+    for frame in files.frames(start, stop):
         first = frame.first_lsn
-        if first >= stop:
-            break
         records = frame.records()[max(0, start - first) : stop - first]
         if records:
             write_out(b"\n".join(records) + b"\n")
