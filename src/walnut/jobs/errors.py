@@ -47,6 +47,10 @@ class NeverFires(JobsError, ValueError):
     """A recurrence has no occurrence after the moment it is to begin."""
 
 
+class ExtraMissing(JobsError, ImportError):
+    """A library that comes with the extra `jobs` is not installed."""
+
+
 class NotPossible(JobsError):
     """A job is not in a state where this can be done to it."""
 
