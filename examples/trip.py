@@ -35,6 +35,7 @@ class World:
     def __init__(
         self, path: Path, rooms: int = 1, moment: Callable[[], None] = lambda: None
     ) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
         self.db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self.db.execute("create table if not exists done (key primary key, what, who, amount)")
         self.rooms = rooms
@@ -111,7 +112,6 @@ class Trips:
 
 async def main(directory: Path, moment: Callable[[], None] = lambda: None) -> None:
     """Two guests want the only room."""
-    directory.mkdir(parents=True, exist_ok=True)
     world = World(directory / "world.db", moment=moment)
     async with walnut.Store(directory / "data") as store:
         jobs = Jobs(store)
