@@ -58,8 +58,8 @@ class Transaction:
     """
 
     __slots__ = (
-        "_ids", "_overlay", "_random", "_view", "before", "erased", "finished", "hidden", "keyring",
-        "lsn", "meta", "private", "ranges", "sealed", "seed", "then", "time", "writes",
+        "_ids", "_overlay", "_random", "_seen", "_view", "before", "erased", "finished", "hidden",
+        "keyring", "lsn", "meta", "private", "ranges", "sealed", "seed", "then", "time", "writes",
     )  # fmt: skip
 
     def __init__(
@@ -82,6 +82,7 @@ class Transaction:
         self._view = view
         self._overlay = overlay
         self._ids = 0
+        self._seen: Writes = {}
         self._random: random.Random | None = None
 
     # -- time and chance ------------------------------------------------------------------------
@@ -136,8 +137,11 @@ class Transaction:
             return self.writes[key]
         if key in self.private:
             return self.private[key]
+        if key in self._seen:  # nobody else writes meanwhile; who reads a row often puts it then
+            return self._seen[key]
         value = self._overlay.get(key)
-        return self._view.get(key) if isinstance(value, Missing) else value
+        found = self._seen[key] = self._view.get(key) if isinstance(value, Missing) else value
+        return found
 
     def read_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """See `Reader.read_many`."""
