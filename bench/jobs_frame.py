@@ -37,8 +37,11 @@ the peers' defaults: it favours their latency and costs them little."""
 SETTLE = 0.5
 """Seconds from the last worker's word that it is ready: listeners connect a moment later."""
 
-LIMIT = 120.0
-"""Seconds after which a measure is given up."""
+LIMIT = 600.0
+"""Seconds after which a measure is given up, with a TimeoutError."""
+
+PATIENCE = 60.0
+"""Seconds that jobs which are due may be late: some peers look at all that is pending for each."""
 
 FAR = 86_400.0
 """Seconds until the jobs that are only pending would be due."""
@@ -114,7 +117,8 @@ class Peer:
         return Latency(*percentiles(took))
 
     def scheduled(self, pending: int, due: int) -> Lateness:
-        """How late `due` jobs of one due time start, with `pending` more for tomorrow."""
+        """How late `due` jobs of one due time start, with `pending` more for tomorrow. One that has
+        not started after `PATIENCE` counts as that late, which is then a lower bound."""
         assert not self.unscheduled, self.unscheduled
         self.clear()
         self.fill(pending, now() + FAR)
@@ -123,9 +127,11 @@ class Peer:
             self.plan(due, when)
             if now() > when:
                 raise RuntimeError(f"{self.name}: planning {due} jobs took too long")
-            wait(lambda: 0.0 not in starts)
-            late = [start - when for start in starts]
-        return Lateness(*percentiles(late), due / max(late))
+            wait(lambda: 0.0 not in starts or now() > when + PATIENCE)
+            given_up = now()
+            started = sum(1 for start in starts if start)
+            late = [(start or given_up) - when for start in starts]
+        return Lateness(*percentiles(late), started / max(late))
 
     @contextlib.contextmanager
     def workers(self, count: int) -> Iterator[Starts]:
