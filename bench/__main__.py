@@ -10,13 +10,14 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
+from bench.jobs_rows import JOBS_ROWS
 from bench.measure import Row, Setting
 from bench.peers import contestants
 from bench.rows import ROWS as LOG_ROWS
 from bench.rows import machine
 from bench.store_rows import STORE_ROWS
 
-ROWS = LOG_ROWS | STORE_ROWS
+ROWS = LOG_ROWS | STORE_ROWS | JOBS_ROWS
 
 
 @click.command()

@@ -54,6 +54,7 @@ from walnut.jobs.task import FLOW, Kind, Task, declare, pack
 from walnut.jobs.timers import ACTION, Timers, nanoseconds
 from walnut.jobs.workflow import Flow, Flows
 from walnut.store.store import Store
+from walnut.store.table import Table
 from walnut.store.transaction import Reader, Transaction
 
 P = ParamSpec("P")
@@ -425,6 +426,11 @@ class Jobs:
         """Something that tasks on the loop need, such as a connection pool: it is entered there before
         jobs are run, and left after the last has ended."""
         self._alongside.append(open_)
+
+    @property
+    def timers_table(self) -> Table[Timer]:
+        """The timers that are set, by the time they are due."""
+        return self._ledger.timers
 
     async def start(self) -> None:
         """Run jobs on this event loop, until `stop`. Raises NotPossible if they are run already."""

@@ -1,0 +1,301 @@
+"""The rows of the table that are about jobs, one function each."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime as dt
+import gc
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any
+
+from bench.jobs_dbos import Dbos
+from bench.jobs_frame import CLIENTS, percentiles, run
+from bench.jobs_peers import job_contestants
+from bench.measure import Row, Setting, medians
+from walnut.jobs import Context, Flow, Job, Jobs
+from walnut.jobs.model import Target, Timer
+from walnut.store import RocksOptions, Store, StoreOptions, Transaction
+
+Peers = list[Any]
+Work = Callable[[], Coroutine[Any, Any, float]]
+TIMER_BYTES = 400
+"""What a pending timer may cost in memory."""
+
+
+class Walnut:
+    """Jobs in this process, on one event loop with their clients."""
+
+    def __init__(self, setting: Setting) -> None:
+        self.setting = setting
+
+    @contextlib.asynccontextmanager
+    async def opened(self, *, running: bool = True) -> AsyncIterator[tuple[Store, Jobs]]:
+        async with Store(self.setting.fresh("jobs")) as store:
+            jobs = Jobs(store)
+            if not running:
+                yield store, jobs
+                return
+            async with jobs:
+                yield store, jobs
+
+    async def flood(
+        self, store: Store, enqueue: Callable[..., Job], each: int, clients: int
+    ) -> None:
+        async def client(first: int) -> None:
+            for index in range(first, first + each):
+                await store.run(enqueue, index)
+
+        await asyncio.gather(*[client(number * each) for number in range(clients)])
+
+    async def enqueue(self, count: int, clients: int) -> float:
+        """Durable enqueues a second, one in each transaction."""
+        async with self.opened(running=False) as (store, jobs):
+
+            @jobs.task(name="noop")
+            async def noop(context: Context, index: int) -> None: ...
+
+            started = time.perf_counter()
+            await self.flood(
+                store, lambda tx, index: jobs.enqueue(tx, noop, index), count // clients, clients
+            )
+            return count / (time.perf_counter() - started)
+
+    async def complete(self, count: int) -> float:
+        """Jobs a second from the first enqueue to the last recorded end."""
+        async with self.opened() as (store, jobs):
+
+            @jobs.task(name="noop")
+            async def noop(context: Context, index: int) -> None: ...
+
+            started = time.perf_counter()
+            await self.flood(
+                store, lambda tx, index: jobs.enqueue(tx, noop, index), count // CLIENTS, CLIENTS
+            )
+            while jobs.metrics.done < count // CLIENTS * CLIENTS:
+                await asyncio.sleep(0.001)
+            return count / (time.perf_counter() - started)
+
+    async def latency(self, count: int, rate: float) -> tuple[float, float]:
+        """Seconds from the call that enqueues to the job's first line: median, 99th percentile."""
+        took: list[float] = []
+        async with self.opened() as (store, jobs):
+
+            @jobs.task(name="mark")
+            async def mark(context: Context, sent: float) -> None:
+                took.append(time.time() - sent)
+
+            begun = time.time()
+            for index in range(count):
+                await asyncio.sleep(max(0.0, begun + index / rate - time.time()))
+                await store.run(jobs.enqueue, mark, time.time())
+            while len(took) < count:
+                await asyncio.sleep(0.001)
+        return percentiles(took)
+
+    async def timers(self, pending: int, due: int) -> tuple[float, float, float, float]:
+        """With `pending` timers for tomorrow, `due` of one moment: seconds late, median and 99th
+        percentile, how many a second, and bytes of memory for each that is pending."""
+        late: list[float] = []
+        options = StoreOptions(engine=RocksOptions())
+        async with Store(self.setting.fresh("timers"), options) as store:
+            jobs = Jobs(store)
+            marks = store.counter("fired")
+
+            def fire(tx: Transaction, when: float) -> None:
+                marks.add(tx)
+                late.append(time.time() - when)
+
+            action = jobs.action(fire, name="fire")
+            before = memory()
+            table = jobs.timers_table
+
+            def fill(tx: Transaction, first: int) -> None:
+                tomorrow = tx.time + 86_400 * 10**9
+                for number in range(first, min(first + 5000, pending)):
+                    table.put(tx, Timer(tomorrow + number, f"{number:032}", Target.ACTION, "fire"))
+
+            for first in range(0, pending, 5000):
+                await store.run(fill, first)
+            async with jobs:
+                await asyncio.sleep(0.5)
+                gc.collect()
+                cost = (memory() - before) / pending
+                when = time.time() + 1 + due / 5000
+
+                def plan(tx: Transaction, count: int) -> None:
+                    moment = dt.datetime.fromtimestamp(when, dt.UTC)
+                    for _ in range(count):
+                        jobs.at(tx, moment, action, when)
+
+                for _ in range(0, due, 250):
+                    await store.run(plan, 250)
+                assert time.time() < when, "planning took too long"
+                while len(late) < due // 250 * 250:
+                    await asyncio.sleep(0.001)
+        p50, p99 = percentiles(late)
+        return p50, p99, len(late) / max(late), cost
+
+    async def spread(self, pending_seconds: float, rate: float) -> tuple[float, float]:
+        """Timers due one by one, at so many a second: seconds late, median and 99th percentile."""
+        late: list[float] = []
+        async with self.opened() as (store, jobs):
+
+            def fire(tx: Transaction, when: float) -> None:
+                late.append(tx.time / 1e9 - when)
+
+            action = jobs.action(fire, name="fire")
+            begin = time.time() + 0.5
+            count = int(pending_seconds * rate)
+
+            def plan(tx: Transaction) -> None:
+                for index in range(count):
+                    when = begin + index / rate
+                    jobs.at(tx, dt.datetime.fromtimestamp(when, dt.UTC), action, when)
+
+            await store.run(plan)
+            while len(late) < count:
+                await asyncio.sleep(0.01)
+        return percentiles(late)
+
+    async def steps(self, count: int, workflows: int) -> float:
+        """Recorded steps a second, in so many workflows at once."""
+        async with self.opened() as (store, jobs):
+
+            async def nothing() -> None: ...
+
+            @jobs.workflow(name="sequence")
+            async def sequence(flow: Flow, steps: int) -> None:
+                for _ in range(steps):
+                    await flow.run(nothing)
+
+            started = time.perf_counter()
+            each = count // workflows
+            runs = [await store.run(jobs.enqueue, sequence, each) for _ in range(workflows)]
+            for one in runs:
+                await jobs.result(one)
+            return each * workflows / (time.perf_counter() - started)
+
+
+def memory() -> float:
+    """Bytes of memory that this process has of its own."""
+    with open("/proc/self/statm", encoding="ascii") as file:
+        resident, shared = map(int, file.read().split()[1:3])
+    return float((resident - shared) * os.sysconf("SC_PAGE_SIZE"))
+
+
+def enqueueing(setting: Setting, peers: Peers) -> list[Row]:
+    """One job in each durable transaction."""
+    mine = Walnut(setting)
+    rows: list[Row] = []
+    one, many = setting.count(2000), setting.count(20_000)
+    with job_contestants(setting, peers, redis=setting.scale == 1) as (ready, _):
+        for clients, count in ((1, one), (CLIENTS, many)):
+            work: dict[str, Callable[[], float]] = {
+                "mine": lambda: run(mine.enqueue(count, clients))
+            }
+            for peer in ready:
+                work[peer.name] = lambda peer=peer: peer.enqueue(count // 4, clients)  # type: ignore[misc]
+            got = medians(work, setting.rounds)
+            ours = got.pop("mine")
+            what = f"jobs: durable enqueue, {clients} client{'s' * (clients > 1)}"
+            rows += [Row(what, ours, got[name], name, "/s", 1) for name in got]
+    return rows
+
+
+def completing(setting: Setting, peers: Peers) -> list[Row]:
+    """No-op jobs from enqueue to recorded end."""
+    mine = Walnut(setting)
+    what = "jobs: no-op, from enqueue to its recorded end"
+    with job_contestants(setting, peers, redis=setting.scale == 1) as (ready, _):
+        work: dict[str, Callable[[], float]] = {
+            "mine": lambda: run(mine.complete(setting.count(40_000)))
+        }
+        for peer in ready:
+            work[peer.name] = lambda peer=peer: peer.complete(setting.count(4000))  # type: ignore[misc]
+        got = medians(work, setting.rounds)
+    ours = got.pop("mine")
+    rows = [Row(what, ours, 20_000, "20,000 a second", "/s", 1)]
+    return rows + [Row(what, ours, got[name], name, "/s", 1) for name in got]
+
+
+def starting(setting: Setting, peers: Peers) -> list[Row]:
+    """Latency from enqueue to start at 100 jobs a second; one round."""
+    count = setting.count(1000)
+    ours = run(Walnut(setting).latency(count, 100))
+    rows: list[Row] = []
+    with job_contestants(setting, peers, redis=setting.scale == 1) as (ready, _):
+        for peer in ready:
+            theirs = peer.start_latency(count // 2, 100)
+            for name, mine, other in (
+                ("p50", ours[0], theirs.p50),
+                ("p99", ours[1], theirs.p99),
+            ):
+                what = f"jobs: enqueue to start at 100/s, {name}"
+                rows.append(Row(what, 1000 * mine, 1000 * other, peer.name, " ms", 1, "less"))
+    return sorted(rows, key=lambda row: row.what)
+
+
+def timing(setting: Setting, peers: Peers) -> list[Row]:
+    """Timers with a million pending; one round, as filling the peers takes long."""
+    pending, due = setting.count(1_000_000), setting.count(10_000)
+    p50, p99, speed, cost = run(Walnut(setting).timers(pending, due))
+    spread50, spread99 = run(Walnut(setting).spread(setting.count(5), 200))
+    what = f"timers, {pending:,} pending"
+    rows = [
+        Row(f"{what}: memory of one", cost, TIMER_BYTES, "400 bytes", " B", 1, "less"),
+        Row("timers, 200 a second: late, p99", 1000 * spread99, 20, "20 ms", " ms", 1, "less"),
+        Row("timers, 200 a second: late, p50", 1000 * spread50, 20, "20 ms", " ms", None, "less"),
+    ]
+    few = setting.count(1000)
+    with job_contestants(setting, peers, redis=setting.scale == 1) as (ready, _):
+        for peer in ready:
+            if peer.unscheduled:
+                continue
+            theirs = peer.scheduled(pending, few)
+            rows += [
+                Row(
+                    f"{what}: fired, {due:,} of one moment", speed, theirs.rate, peer.name, "/s", 1
+                ),
+                Row(
+                    f"{what}: late then, p99",
+                    1000 * p99,
+                    1000 * theirs.p99,
+                    peer.name,
+                    " ms",
+                    1,
+                    "less",
+                ),
+            ]
+    rows.append(Row(f"{what}: late then, p50", 1000 * p50, 1000 * p99, "p99", " ms", None, "less"))
+    return rows
+
+
+def stepping(setting: Setting, peers: Peers) -> list[Row]:
+    """Workflow steps whose results are recorded."""
+    mine = Walnut(setting)
+    rows: list[Row] = []
+    with job_contestants(setting, peers, redis=False) as (ready, _):
+        others = [peer for peer in ready if isinstance(peer, Dbos)]
+        for workflows, count in ((1, setting.count(2000)), (CLIENTS, setting.count(20_000))):
+            work: dict[str, Callable[[], float]] = {
+                "mine": lambda: run(mine.steps(count, workflows))
+            }
+            for peer in others:
+                work[peer.name] = lambda peer=peer: peer.steps(count // 4, workflows)  # type: ignore[misc]
+            got = medians(work, setting.rounds)
+            ours = got.pop("mine")
+            what = f"workflow steps, {workflows} at once"
+            rows += [Row(what, ours, got[name], name, "/s", 1) for name in got]
+    return rows
+
+
+JOBS_ROWS = {
+    "jobs-enqueue": enqueueing,
+    "jobs-complete": completing,
+    "jobs-start": starting,
+    "jobs-timers": timing,
+    "jobs-steps": stepping,
+}
