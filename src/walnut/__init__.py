@@ -3,9 +3,8 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from walnut.log import Log, LogError, LogOptions, LogReader, Record, Retention, Ticket
-
 if TYPE_CHECKING:
+    from walnut.log import Log, LogError, LogOptions, LogReader, Record, Retention, Ticket
     from walnut.store import Meta, Store, StoreError, StoreOptions, StoreReader, Transaction
 
 __version__ = "0.1.0"
@@ -17,7 +16,11 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """The store's names, once they are asked for: who only wants a log does not load RocksDB."""
+    """A name, once it is asked for: who only wants a log does not load RocksDB, and a child process
+    that runs a task loads neither."""
     if name in __all__:
-        return getattr(import_module("walnut.store"), name)
+        for place in ("walnut.log", "walnut.store"):
+            module = import_module(place)
+            if name in module.__all__:
+                return getattr(module, name)
     raise AttributeError(f"module 'walnut' has no attribute {name!r}")
