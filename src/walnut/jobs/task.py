@@ -180,6 +180,9 @@ class Task(Generic[P, T]):
                 "declare it at the top of a module, or let it run on 'thread' or 'loop'"
             )
         if module == "__main__":
+            spec = getattr(sys.modules[module], "__spec__", None)
+            if spec is not None:  # python -m
+                return f"{spec.name}:{name}"
             path = getattr(sys.modules[module], "__file__", None)
             if path is None:
                 raise InvalidTask(
