@@ -9,6 +9,7 @@ import gc
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
+from pathlib import Path
 from typing import Any
 
 from bench.jobs_dbos import Dbos
@@ -181,8 +182,7 @@ class Walnut:
 
 def memory() -> float:
     """Bytes of memory that this process has of its own."""
-    with open("/proc/self/statm", encoding="ascii") as file:
-        resident, shared = map(int, file.read().split()[1:3])
+    resident, shared = map(int, Path("/proc/self/statm").read_text().split()[1:3])
     return float((resident - shared) * os.sysconf("SC_PAGE_SIZE"))
 
 

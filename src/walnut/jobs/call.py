@@ -20,7 +20,7 @@ import msgspec
 
 from walnut.jobs.context import Context, Note
 from walnut.jobs.errors import UnknownTask
-from walnut.jobs.outcome import Outcome, failure, success
+from walnut.jobs.outcome import Outcome, failure, name_of, success
 from walnut.jobs.task import Task
 
 MAIN: Final = "__walnut_main__"
@@ -81,6 +81,12 @@ def load(target: str) -> Task[..., Any]:
             f"the task {target} can't be imported ({error}): is the code that declares it on this "
             "machine, and at the top of a module?"
         ) from error
+    except (Exception, SystemExit) as error:
+        raise UnknownTask(
+            f"the task {target} can't be imported: its module raised {name_of(type(error))} "
+            f"({error}); it is imported again where its tasks run, so keep what opens stores and "
+            "starts servers behind `if __name__ == '__main__':`"
+        ) from error
     if not isinstance(found, Task):
         raise UnknownTask(f"{target} is a {type(found).__name__} and not a task: decorate it")
     return found
@@ -89,13 +95,20 @@ def load(target: str) -> Task[..., Any]:
 def _module(place: str) -> Any:
     if not place.endswith(".py"):
         return importlib.import_module(place)
-    if MAIN not in sys.modules:
-        module = type(sys)(MAIN)
+    module = sys.modules.get(MAIN)
+    if module is None or module.__file__ != place:
+        module = sys.modules[MAIN] = type(sys)(MAIN)
         module.__file__ = place
-        sys.modules[MAIN] = module
-        sys.path.insert(0, str(Path(place).parent))
-        module.__dict__.update(runpy.run_path(place, run_name=MAIN))
-    return sys.modules[MAIN]
+        beside = str(Path(place).parent)
+        if beside not in sys.path:
+            sys.path.insert(0, beside)
+        try:
+            module.__dict__.update(runpy.run_path(place, run_name=MAIN))
+        except BaseException:
+            del sys.modules[MAIN]  # so that the next attempt is told the cause as well
+            raise
+        module.__file__ = place
+    return module
 
 
 Tell = Callable[[Note], None]

@@ -14,7 +14,7 @@ import asyncio
 import datetime as dt
 import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Executor, Future
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from graphlib import CycleError, TopologicalSorter
 from types import TracebackType
@@ -26,12 +26,14 @@ from walnut.jobs.context import Context
 from walnut.jobs.dispatcher import Dispatcher, DispatchMetrics
 from walnut.jobs.errors import (
     CycleInGraph,
+    InvalidTask,
     JobFailed,
     NotPossible,
     UnknownJob,
     UnknownQueue,
 )
-from walnut.jobs.executors.processes import ProcessRunner
+from walnut.jobs.executors.futures import FutureRunner
+from walnut.jobs.executors.processes import ProcessOptions, ProcessRunner
 from walnut.jobs.executors.runner import Runner
 from walnut.jobs.executors.threads import ThreadRunner
 from walnut.jobs.ledger import CANCELLED, Ledger, nobody
@@ -81,8 +83,10 @@ class Jobs:
         store: Store,
         options: JobsOptions | None = None,
         *,
-        executors: Mapping[str, Runner] | None = None,
+        executors: Mapping[str, Executor] | None = None,
     ) -> None:
+        """`executors`: further ones that tasks may name in `runs`, such as Dask's
+        `client.get_executor()`; they stay open when jobs are no longer run."""
         self.store = store
         self.options = options or JobsOptions()
         self._registry = Registry()
@@ -93,7 +97,7 @@ class Jobs:
         self._timers.waken = self._steps.waken
         self._flows = Flows(self, self._steps)
         self._alongside: list[Callable[[], AbstractAsyncContextManager[Any]]] = []
-        self._extra = dict(executors or {})
+        self._executors = dict(executors or {})
         self._dispatcher: Dispatcher | None = None
         self._running: asyncio.Task[None] | None = None
         self._waiters: dict[str, list[Future[Job]]] = {}
@@ -167,12 +171,21 @@ class Jobs:
     def add(self, task: Task[P, T]) -> Task[P, T]:
         """Make known a task that was declared without a `Jobs`. Raises InvalidTask, UnknownQueue."""
         runs = task.options.runs
-        if runs not in {FLOW, "loop", "thread", "process", *self._extra}:
+        if runs not in {FLOW, "loop", "thread", "process", *self._executors}:
             raise UnknownQueue(
                 f"{task.name} runs on {runs!r}: that is none of loop, thread, process and those given "
                 "to Jobs as `executors`"
             )
-        for name, amount in task.options.resources.items():
+        options = task.options
+        if runs != "process" and (options.memory_bytes or options.cpu_seconds):
+            raise InvalidTask(
+                f"{task.name} runs on {runs!r}: only 'process' can limit memory and time"
+            )
+        if runs in self._executors and options.stall:
+            raise InvalidTask(
+                f"{task.name} runs on {runs!r}, where signs of life don't get through"
+            )
+        for name, amount in options.resources.items():
             if amount > self.options.resources.get(name, 0.0):
                 raise UnknownQueue(
                     f"{task.name} takes {amount:g} of {name}, of which there is "
@@ -437,10 +450,15 @@ class Jobs:
         if self._dispatcher is not None:
             raise NotPossible("these jobs are run already: one process, and one loop of it, does")
         options = self.options
-        self._runners = {
-            "thread": ThreadRunner(options.threads, self._registry.need, options.result_bytes),
-            "process": ProcessRunner(options.processes, options.result_bytes),
-            **self._extra,
+        self._runners: dict[str, Runner] = {
+            "thread": ThreadRunner(options.threads, options.result_bytes, self._registry.need),
+            "process": ProcessRunner(
+                ProcessOptions(workers=options.processes), options.result_bytes
+            ),
+            **{
+                name: FutureRunner(executor, options.remote, options.result_bytes)
+                for name, executor in self._executors.items()
+            },
         }
         dispatcher = self._dispatcher = Dispatcher(
             self.store, self._ledger, self._timers, self._registry, self._runners, self._flows

@@ -227,6 +227,7 @@ class JobsOptions(msgspec.Struct, frozen=True, kw_only=True):
         keep_done: seconds for which jobs that are done or cancelled stay on record. Dead ones stay
             until somebody retries or drops them.
         processes, threads, tasks: attempts at once in child processes, in threads, on the loop.
+        remote: on each further executor that was given.
         flows: workflows in memory at once. flow_idle: seconds after which one that waits is taken out
             of memory; it comes back when there is something to do.
         window: ready jobs of a tenant held in memory; the rest waits in the table.
@@ -246,6 +247,7 @@ class JobsOptions(msgspec.Struct, frozen=True, kw_only=True):
     processes: int = 2
     threads: int = 16
     tasks: int = 1000
+    remote: int = 64
     flows: int = 1000
     flow_idle: float = 10.0
     window: int = 1000

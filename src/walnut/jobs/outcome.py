@@ -60,15 +60,32 @@ def success(result: object, task: str, result_bytes: int) -> Success:
 
 
 def failure(error: BaseException) -> Failure:
-    """What an exception is on record."""
+    """What an exception is on record, however odd it is."""
     lines = "".join(traceback.format_exception(error))
     return Failure(
         error=name_of(type(error)),
-        message=str(error)[:MESSAGE_BYTES],
+        message=_plain(_words(error)[:MESSAGE_BYTES]),
         kinds=[name_of(kind) for kind in type(error).__mro__[:-1]],
-        trace=lines[-TRACE_BYTES:],
-        retry_after=getattr(error, "retry_after", None),
+        trace=_plain(lines[-TRACE_BYTES:]),
+        retry_after=_seconds(getattr(error, "retry_after", None)),
     )
+
+
+def _words(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:
+        return "(its __str__ failed)"
+
+
+def _plain(text: str) -> str:
+    """Without what UTF-8 has no bytes for, as file names may hold."""
+    return text.encode(errors="backslashreplace").decode()
+
+
+def _seconds(value: object) -> float | None:
+    """A number of seconds; None if it is something else, as the attributes of others may be."""
+    return float(value) if isinstance(value, int | float) and 0 <= value < 1e9 else None
 
 
 def name_of(kind: type) -> str:

@@ -201,6 +201,9 @@ class Task(Generic[P, T]):
                 "declare it at the top of a module, or let it run on 'thread' or 'loop'"
             )
         if module == "__main__":
+            spec = getattr(sys.modules[module], "__spec__", None)
+            if spec is not None:  # python -m
+                return f"{spec.name}:{name}"
             path = getattr(sys.modules[module], "__file__", None)
             if path is None:
                 raise InvalidTask(
@@ -261,7 +264,6 @@ def task(
 def task(*function: Any, **options: Any) -> Any:
     """`Jobs.task` where no `Jobs` is at hand: `Jobs.add` makes it known. For modules that child
     processes import, which must not open a store."""
-
     name = options.pop("name", None)
 
     def decorate(plain: Any) -> Any:
