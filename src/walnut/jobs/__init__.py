@@ -3,6 +3,8 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from walnut.jobs.task import Happened, Task, task
+
 if TYPE_CHECKING:
     from walnut.jobs.context import Context
     from walnut.jobs.errors import JobFailed, JobsError, Postponed
@@ -10,7 +12,6 @@ if TYPE_CHECKING:
     from walnut.jobs.model import Job, JobsOptions, QueueLimits, Schedule, State, Timer
     from walnut.jobs.recurrence import Cron, Rule
     from walnut.jobs.retry import Retry
-    from walnut.jobs.task import Happened, Task, task
     from walnut.jobs.webhooks.endpoints import Webhooks
     from walnut.jobs.workflow import Flow
 
@@ -21,7 +22,6 @@ _PLACES = {
     "model": ["Job", "JobsOptions", "QueueLimits", "Schedule", "State", "Timer"],
     "recurrence": ["Cron", "Rule"],
     "retry": ["Retry"],
-    "task": ["Happened", "Task", "task"],
     "webhooks.endpoints": ["Webhooks"],
     "workflow": ["Flow"],
 }
