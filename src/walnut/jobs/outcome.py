@@ -5,7 +5,9 @@ What must stay true: an outcome can be stored and sent; nothing of it needs the 
 
 from __future__ import annotations
 
+import math
 import traceback
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -15,6 +17,8 @@ from walnut.jobs.errors import ResultTooLarge
 TRACE_BYTES: Final = 4096
 """Of a traceback: its end, where the cause is."""
 MESSAGE_BYTES: Final = 1024
+MOST_SECONDS: Final = 366 * 86_400.0
+"""The longest time that somebody may ask to be left alone for."""
 
 
 class Success(msgspec.Struct, frozen=True, array_like=True, tag=1):
@@ -47,7 +51,7 @@ def success(result: object, task: str, result_bytes: int) -> Success:
     """What a task of this name returned. Raises ResultTooLarge."""
     try:
         data = msgspec.msgpack.encode(result)
-    except (TypeError, ValueError, OverflowError) as error:
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise ResultTooLarge(
             f"{task} returned what can't be stored ({error}): return plain data, or structs"
         ) from error
@@ -61,14 +65,28 @@ def success(result: object, task: str, result_bytes: int) -> Success:
 
 def failure(error: BaseException) -> Failure:
     """What an exception is on record."""
-    lines = "".join(traceback.format_exception(error))
     return Failure(
         error=name_of(type(error)),
-        message=str(error)[:MESSAGE_BYTES],
+        message=_text(str, error)[:MESSAGE_BYTES],
         kinds=[name_of(kind) for kind in type(error).__mro__[:-1]],
-        trace=lines[-TRACE_BYTES:],
-        retry_after=getattr(error, "retry_after", None),
+        trace=_text(lambda error: "".join(traceback.format_exception(error)), error)[-TRACE_BYTES:],
+        retry_after=_seconds(getattr(error, "retry_after", None)),
     )
+
+
+def _text(of: Callable[[BaseException], str], error: BaseException) -> str:
+    """What an error says of itself, as text that can be stored."""
+    try:
+        return of(error).encode("utf-8", "backslashreplace").decode()
+    except Exception as another:
+        return f"(it can't say: {type(another).__name__})"
+
+
+def _seconds(wanted: object) -> float | None:
+    """Others' errors have a `retry_after` too, and anything may be in it."""
+    if isinstance(wanted, int | float) and 0 <= wanted < math.inf:
+        return min(float(wanted), MOST_SECONDS)
+    return None
 
 
 def name_of(kind: type) -> str:
