@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import Future
 from typing import Any
 
@@ -32,7 +32,7 @@ class Attempt:
     """One that is under way."""
 
     __slots__ = (
-        "asked", "asleep", "began", "call", "cancelled", "job", "note", "running", "seen", "task",
+        "asked", "asleep", "began", "call", "force", "job", "note", "running", "runs", "seen", "task",
         "verdict",
     )  # fmt: skip
 
@@ -40,12 +40,13 @@ class Attempt:
         self.job = job
         self.task = task
         self.call = call
+        self.runs = task.options.runs  # as its code is now, whatever it was when it was enqueued
         self.began = self.seen = now
         self.note: Note | None = None
         self.running: asyncio.Task[Any] | Future[Outcome] | None = None
         self.asked = False
         self.asleep = False
-        self.cancelled = False
+        self.force = 0.0
         self.verdict: Failure | None = None
         """Why it was asked to stop: what is recorded unless it returns. None: it is handed back."""
 
@@ -64,7 +65,7 @@ class Attempts:
         options: JobsOptions,
         post: Callable[..., object],
         ended: Callable[[Attempt, Ended], None],
-        flow: Callable[[Attempt], Any],
+        flow: Callable[[Attempt], Coroutine[Any, Any, Outcome | None]],
     ) -> None:
         self._runners = runners
         self._options = options
@@ -92,10 +93,11 @@ class Attempts:
         attempt = Attempt(job, task, call, now)
         self.running[job.id] = attempt
         options = task.options
-        self._used[job.runs] += 1
-        runner = self._runners.get(job.runs)
+        self._used[attempt.runs] += 1
+        runner = self._runners.get(attempt.runs)
         if runner is None:
             attempt.running = asyncio.create_task(self._on_loop(attempt))
+            attempt.running.add_done_callback(lambda done: self._loop_over(attempt, done))
         else:
             self._start_on(runner, attempt)
         for seconds in (options.timeout, options.stall):
@@ -116,7 +118,7 @@ class Attempts:
     @staticmethod
     def _target(attempt: Attempt) -> str:
         task = attempt.task
-        return task.name if attempt.job.runs == "thread" else task.target
+        return task.name if attempt.runs == "thread" else task.target
 
     def context(self, attempt: Attempt) -> Context:
         """What the function of an attempt on the loop is given first."""
@@ -126,20 +128,27 @@ class Attempts:
             call.attempt,
             call.tenant,
             call.results,
-            self._noted,
-            lambda: attempt.cancelled,
+            self._tell,
+            lambda: attempt.asked,
         )
 
-    async def _on_loop(self, attempt: Attempt) -> None:
+    async def _on_loop(self, attempt: Attempt) -> Outcome | None:
         try:
             if attempt.task.kind == "workflow":
-                outcome = await self._flow(attempt)
-            else:
-                outcome = await self._perform(attempt)
-        except asyncio.CancelledError:
+                return await self._flow(attempt)
+            return await self._perform(attempt)
+        except (asyncio.CancelledError, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # SystemExit would end the loop, and with it all others
+            return failure(error)
+
+    def _loop_over(self, attempt: Attempt, done: asyncio.Task[Outcome | None]) -> None:
+        if not done.cancelled():
+            outcome = done.result()
+        elif attempt.asked or attempt.asleep:
             outcome = attempt.verdict
-        except Exception as error:
-            outcome = failure(error)
+        else:
+            outcome = failure(asyncio.CancelledError("it cancelled itself"))
         self._over(attempt, outcome)
 
     async def _perform(self, attempt: Attempt) -> Outcome:
@@ -156,7 +165,7 @@ class Attempts:
         return success(result, task.name, self._options.result_bytes)
 
     def _tell(self, note: Note) -> None:
-        """A note from another thread."""
+        """A note, from any thread."""
         self._post(self._noted, note)
 
     # -- on the way -----------------------------------------------------------------------------
@@ -168,6 +177,13 @@ class Attempts:
             if note.progress is not None:
                 attempt.note = note
 
+    def recorded(self, notes: Iterable[Note]) -> None:
+        """These notes are on record."""
+        for note in notes:
+            attempt = self.running.get(note.job)
+            if attempt is not None and attempt.note is note:
+                attempt.note = None
+
     def check(self, now: float) -> float | None:
         """Ask those to stop that are over their time; returns when to look again."""
         checks = self._checks
@@ -178,12 +194,15 @@ class Attempts:
                 continue
             options = attempt.task.options
             if attempt.asked:
-                self._force(attempt)
+                if now >= attempt.force:
+                    self._force(attempt)
             elif options.timeout is not None and now >= attempt.began + options.timeout:
-                verdict = Failure(TIMED_OUT, f"it took longer than {options.timeout:g} s")
+                verdict = Failure(
+                    TIMED_OUT, f"it took longer than {options.timeout:g} s", [TIMED_OUT]
+                )
                 self.stop(attempt, verdict, now)
             elif options.stall is not None and now >= attempt.seen + options.stall:
-                verdict = Failure(STALLED, f"no sign of life for {options.stall:g} s")
+                verdict = Failure(STALLED, f"no sign of life for {options.stall:g} s", [STALLED])
                 self.stop(attempt, verdict, now)
             elif options.stall is not None:
                 heapq.heappush(checks, (attempt.seen + options.stall, job, number))
@@ -193,21 +212,23 @@ class Attempts:
         """Ask an attempt to stop; after the grace it is ended by force."""
         if attempt.asked:
             return
-        attempt.asked = attempt.cancelled = True
+        attempt.asked = True
         attempt.verdict = verdict
-        runner = self._runners.get(attempt.job.runs)
+        runner = self._runners.get(attempt.runs)
         if runner is None:
             assert isinstance(attempt.running, asyncio.Task)
             attempt.running.cancel()
         else:
             runner.cancel(attempt.call)
-        due = now + self._options.cancel_grace
-        heapq.heappush(self._checks, (due, attempt.job.id, attempt.call.attempt))
+        attempt.force = now + self._options.cancel_grace
+        heapq.heappush(self._checks, (attempt.force, attempt.job.id, attempt.call.attempt))
 
     def _force(self, attempt: Attempt) -> None:
-        runner = self._runners.get(attempt.job.runs)
+        runner = self._runners.get(attempt.runs)
         if runner is not None:
             runner.kill(attempt.call)
+        elif isinstance(attempt.running, asyncio.Task):
+            attempt.running.cancel()
         self._over(attempt, attempt.verdict)
 
     # -- the end --------------------------------------------------------------------------------
@@ -217,7 +238,7 @@ class Attempts:
         if self.running.get(job.id) is not attempt:
             return
         del self.running[job.id]
-        self._used[job.runs] -= 1
+        self._used[attempt.runs] -= 1
         if attempt.asked and type(outcome) is not Success:
             outcome = attempt.verdict
         self._ended(attempt, Ended(job.id, attempt.call.attempt, outcome))

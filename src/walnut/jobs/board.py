@@ -4,7 +4,8 @@
                         │ limits of the queue         │ fair shares
                         └ slots of the executor, resources
 
-A tenant's line holds its next jobs only, a window; the table has them all.
+A tenant's line holds its next jobs only, a window; the table has them all. A job that waits for a
+resource lets those pass that need none of it, and nobody else: so it gets what it needs in the end.
 
 Fair shares are start-time fair queueing (Goyal, Vin, Cheng 1996): each start moves a tenant's virtual
 time on by 1 / its share; who is behind goes first; who was away does not save up.
@@ -18,6 +19,7 @@ from __future__ import annotations
 import heapq
 from collections import Counter, defaultdict
 from collections.abc import Mapping
+from itertools import chain
 from typing import Final
 
 import msgspec
@@ -39,17 +41,39 @@ class Entry(msgspec.Struct, frozen=True, order=True, array_like=True):
 
 
 class _Tenant:
-    """The next jobs of a tenant in a line."""
+    """The next jobs of a tenant in a line, by task."""
 
-    __slots__ = ("edge", "heap", "name", "running", "time", "waits")
+    __slots__ = ("edge", "heaps", "name", "running", "size", "time", "waits")
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.heap: list[Entry] = []
+        self.heaps: dict[str, list[Entry]] = {}
+        self.size = 0
         self.edge: Entry | None = None  # what comes after it is in the table only; None: nothing
         self.running = 0
         self.time = 0.0
         self.waits = False  # in the heap of those who have something to start
+
+    def add(self, entry: Entry) -> None:
+        heapq.heappush(self.heaps.setdefault(entry.task, []), entry)
+        self.size += 1
+
+    def take(self, task: str) -> None:
+        """Take out the first job of a task."""
+        heap = self.heaps[task]
+        heapq.heappop(heap)
+        self.size -= 1
+        if not heap:
+            del self.heaps[task]
+
+    def cut(self, keep: int) -> list[Entry]:
+        """Keep so many; returns those beyond them."""
+        entries = sorted(chain.from_iterable(self.heaps.values()))
+        self.heaps, self.size = {}, 0
+        for entry in entries[:keep]:
+            self.add(entry)
+        self.edge = entries[keep - 1]
+        return entries[keep:]
 
 
 class _Line:
@@ -68,7 +92,7 @@ class _Line:
 class _Queue:
     """What all lines of a queue share."""
 
-    __slots__ = ("filled", "limits", "name", "paused", "running", "tokens")
+    __slots__ = ("filled", "limits", "name", "paused", "running", "starved", "tokens")
 
     def __init__(self, name: str, limits: QueueLimits) -> None:
         self.name = name
@@ -77,10 +101,12 @@ class _Queue:
         self.paused = False
         self.tokens = limits.burst
         self.filled = 0.0
+        self.starved = False  # held back by the rate alone, when it was last asked
 
     def room(self, now: float) -> bool:
         """Whether one more may start."""
         limits = self.limits
+        self.starved = False
         if self.paused or (limits.concurrency is not None and self.running >= limits.concurrency):
             return False
         if limits.rate is None:
@@ -88,7 +114,13 @@ class _Queue:
         self.tokens = min(limits.burst, self.tokens + (now - self.filled) * limits.rate)
         self.filled = now
         # The bucket is filled in floating point: a hair less than a token is one.
-        return self.tokens > 1 - 1e-9
+        self.starved = self.tokens <= 1 - 1e-9
+        return not self.starved
+
+    def wait(self) -> float:
+        """Seconds until there is a token."""
+        assert self.limits.rate is not None, "who has no rate is not starved"
+        return (1 - self.tokens) / self.limits.rate
 
 
 class Board:
@@ -110,7 +142,9 @@ class Board:
         self._known: set[str] = set()
         self._running: dict[str, tuple[Entry, Mapping[str, float]]] = {}
         self._again: dict[str, Entry] = {}
+        self._partial: dict[tuple[str, str, str], _Tenant] = {}
         self._turn = 0
+        self._token: float | None = None
         self.unknown: Counter[str] = Counter()
         """Tasks that ready jobs have and this process has not, with how many were left in the table."""
 
@@ -123,21 +157,21 @@ class Board:
                 self._again[entry.job] = entry
             return
         line = self._line(entry.queue, entry.runs)
-        tenant = line.tenants.get(entry.tenant)
-        if tenant is None:
-            tenant = line.tenants[entry.tenant] = _Tenant(entry.tenant)
-        heap = tenant.heap
+        tenant = self._tenant(line, entry.tenant)
         if tenant.edge is not None and entry > tenant.edge:
             return
-        heapq.heappush(heap, entry)
+        tenant.add(entry)
         self._known.add(entry.job)
-        if len(heap) > 2 * self._window:
-            heap.sort()
-            for gone in heap[self._window :]:
-                self._known.discard(gone.job)
-            del heap[self._window :]
-            tenant.edge = heap[-1]
+        if tenant.size > 2 * self._window:
+            self._known.difference_update(gone.job for gone in tenant.cut(self._window))
+            self._partial[entry.queue, entry.runs, entry.tenant] = tenant
         self._line_up(line, tenant)
+
+    def _tenant(self, line: _Line, name: str) -> _Tenant:
+        tenant = line.tenants.get(name)
+        if tenant is None:
+            tenant = line.tenants[name] = _Tenant(name)
+        return tenant
 
     def _line_up(self, line: _Line, tenant: _Tenant) -> None:
         if not tenant.waits:
@@ -167,25 +201,23 @@ class Board:
 
     def short(self) -> list[tuple[str, str, str]]:
         """Queue, executor and tenant of those who have more in the table and little here."""
-        return [
-            (line.queue.name, line.runs, tenant.name)
-            for line in self._lines.values()
-            for tenant in line.tenants.values()
-            if tenant.edge is not None and len(tenant.heap) < self._window // 2
-        ]
+        few = self._window // 2
+        return [place for place, tenant in self._partial.items() if tenant.size <= few]
 
     def refill(
         self, queue: str, runs: str, tenant: str, entries: list[Entry], *, more: bool
     ) -> None:
         """The first entries that the table has for a tenant, in order; it may have `more`."""
-        line = self._line(queue, runs)
-        known = line.tenants.get(tenant)
-        if known is None:
-            known = line.tenants[tenant] = _Tenant(tenant)
-        known.edge = None
+        place = queue, runs, tenant
+        known = self._partial.pop(place, None)
+        if known is not None:
+            known.edge = None
         for entry in entries:
             self.offer(entry)
-        known.edge = entries[-1] if more and entries else None
+        if more:
+            row = self._tenant(self._line(queue, runs), tenant)
+            row.edge = entries[-1] if row.edge is None else min(row.edge, entries[-1])
+            self._partial[place] = row
 
     # -- choosing -------------------------------------------------------------------------------
 
@@ -203,9 +235,11 @@ class Board:
         picked: list[Entry] = []
         lines = list(self._lines.values())
         self._turn += 1
+        self._token = None
         start = self._turn % len(lines) if lines else 0
+        short: set[str] = set()
         for line in lines[start:] + lines[:start]:  # each line is first in its turn
-            self._pick_from(line, left, needs, now, picked)
+            self._pick_from(line, left, needs, now, picked, short)
         return picked
 
     def _pick_from(
@@ -215,38 +249,69 @@ class Board:
         needs: Mapping[str, Mapping[str, float]],
         now: float,
         picked: list[Entry],
+        short: set[str],
     ) -> None:
         queue, limits = line.queue, line.queue.limits
         put_off: list[tuple[float, str]] = []
         while line.order and left.get(line.runs, 0) > 0 and queue.room(now):
             time, name = heapq.heappop(line.order)
             tenant = line.tenants[name]
-            if not tenant.heap:
+            self._leave_unknown(tenant, needs)
+            if not tenant.heaps:
+                line.time = max(line.time, time)
                 tenant.waits = False
+                self._forget(line, tenant)
                 continue
-            entry = tenant.heap[0]
             most = limits.tenant_concurrency
-            takes = needs.get(entry.task)
-            if takes is None:
-                self._known.discard(heapq.heappop(tenant.heap).job)
-                self.unknown[entry.task] += 1
-                heapq.heappush(line.order, (time, name))
-                continue
-            if (most is not None and tenant.running >= most) or not self._has(takes):
+            entry = None
+            if most is None or tenant.running < most:
+                entry = self._first(tenant, needs, short)
+            if entry is None:
                 put_off.append((time, name))
                 continue
-            heapq.heappop(tenant.heap)
+            tenant.take(entry.task)
             line.time = max(line.time, time)
             tenant.time = time + 1 / limits.shares.get(name, 1.0)
             heapq.heappush(line.order, (tenant.time, name))
-            self._begin(queue, tenant, entry, takes)
+            self._begin(queue, tenant, entry, needs[entry.task])
             left[line.runs] -= 1
             picked.append(entry)
+        if line.order and left.get(line.runs, 0) > 0 and queue.starved:
+            wait = queue.wait()
+            self._token = wait if self._token is None else min(wait, self._token)
         for waiting in put_off:
             heapq.heappush(line.order, waiting)
 
+    def _leave_unknown(self, tenant: _Tenant, needs: Mapping[str, object]) -> None:
+        """Leave jobs in the table whose tasks are not here."""
+        for task in [task for task in tenant.heaps if task not in needs]:
+            gone = tenant.heaps.pop(task)
+            tenant.size -= len(gone)
+            self._known.difference_update(entry.job for entry in gone)
+            self.unknown[task] += len(gone)
+
+    def _first(
+        self, tenant: _Tenant, needs: Mapping[str, Mapping[str, float]], short: set[str]
+    ) -> Entry | None:
+        """The first job of a tenant that there are resources for. `short`: of what there was too little
+        for somebody before."""
+        heads = [heap[0] for heap in tenant.heaps.values()]
+        for entry in sorted(heads) if len(heads) > 1 else heads:
+            takes = needs[entry.task]
+            if not takes:
+                return entry
+            if short.isdisjoint(takes) and self._has(takes):
+                return entry
+            short.update(name for name, amount in takes.items() if amount > self._free[name])
+        return None
+
+    def _forget(self, line: _Line, tenant: _Tenant) -> None:
+        """Forget a tenant that has nothing here, and no lead or lag either."""
+        if not (tenant.waits or tenant.running or tenant.edge):
+            line.tenants.pop(tenant.name, None)
+
     def _has(self, takes: Mapping[str, float]) -> bool:
-        return all(self._free.get(name, 0.0) >= amount for name, amount in takes.items())
+        return all(self._free[name] >= amount for name, amount in takes.items())
 
     def _begin(
         self, queue: _Queue, tenant: _Tenant, entry: Entry, takes: Mapping[str, float]
@@ -264,7 +329,9 @@ class Board:
         self._known.discard(job)
         line = self._lines[entry.queue, entry.runs]
         line.queue.running -= 1
-        line.tenants[entry.tenant].running -= 1
+        tenant = line.tenants[entry.tenant]
+        tenant.running -= 1
+        self._forget(line, tenant)
         for name, amount in takes.items():
             self._free[name] += amount
         again = self._again.pop(job, None)
@@ -272,13 +339,9 @@ class Board:
             self.offer(again)
 
     def next_token(self) -> float | None:
-        """Seconds until a queue that is held back by its rate may go on; None if none is."""
-        waits = [
-            (1 - line.queue.tokens) / line.queue.limits.rate
-            for line in self._lines.values()
-            if line.order and line.queue.limits.rate is not None and not line.queue.paused
-        ]
-        return max(0.0, min(waits)) if waits else None
+        """Seconds after the last pick at which a queue may go on that its rate held back; None if it
+        held back none."""
+        return self._token
 
     # -- looking --------------------------------------------------------------------------------
 
@@ -291,5 +354,5 @@ class Board:
         """Ready jobs by queue, as far as they are in memory."""
         depths: dict[str, int] = defaultdict(int)
         for line in self._lines.values():
-            depths[line.queue.name] += sum(len(tenant.heap) for tenant in line.tenants.values())
+            depths[line.queue.name] += sum(tenant.size for tenant in line.tenants.values())
         return dict(depths)

@@ -6,9 +6,12 @@ What must stay true: nothing here waits or fails, whatever became of the server 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
+
+TEXT_LENGTH: Final = 1000
+"""Of what an attempt says of itself: it is for a person to read."""
 
 
 class Note(msgspec.Struct, frozen=True, array_like=True):
@@ -61,7 +64,8 @@ class Context:
     def progress(self, fraction: float, text: str = "") -> None:
         """Say how far it is, 0 to 1, as often as you like: what is shown is the newest, what is
         recorded one in some seconds. A sign of life as well."""
-        self._tell(Note(self.job, self.attempt, min(max(float(fraction), 0.0), 1.0), text))
+        said = str(text).encode("utf-8", "backslashreplace").decode()[:TEXT_LENGTH]
+        self._tell(Note(self.job, self.attempt, min(max(float(fraction), 0.0), 1.0), said))
 
     def heartbeat(self) -> None:
         """Say that it is alive. Needed where the task has `stall`."""
@@ -69,6 +73,7 @@ class Context:
 
     @property
     def cancelled(self) -> bool:
-        """Whether it was asked to stop: cancelled, out of time, or the server is stopping. A task
-        that looks at this now and then can end well; others are ended."""
+        """Whether it was asked to stop: cancelled, out of time, or the server is stopping. A task that
+        looks at this now and then can end in its own way: by raising, so that it is run again
+        (whatever it raises); or by returning, which says that all is done. Others are ended."""
         return self._cancelled()

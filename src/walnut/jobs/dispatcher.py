@@ -21,10 +21,10 @@ from typing import Any, Final
 
 import msgspec
 
-from walnut.jobs.attempts import AnyTask, Attempt, Attempts
+from walnut.jobs.attempts import Attempt, Attempts
 from walnut.jobs.board import Board, Entry
 from walnut.jobs.executors.runner import Runner
-from walnut.jobs.ledger import CANCELLED, LIVE, LOST, Ended, Ledger
+from walnut.jobs.ledger import CANCELLED, LIVE, LOST, Ended, Ledger, nobody
 from walnut.jobs.model import SECOND, Job, JobsOptions, State, Timer
 from walnut.jobs.outcome import Failure, failure
 from walnut.jobs.registry import Registry
@@ -32,8 +32,9 @@ from walnut.jobs.steps import Step
 from walnut.jobs.task import FLOW
 from walnut.jobs.timers import Timers
 from walnut.jobs.workflow import Flows
-from walnut.log.errors import LogFailed, LogFull, RecordTooLarge
+from walnut.log.errors import EndMoved, LogClosed, LogFailed, LogFull, RecordTooLarge
 from walnut.log.metrics import Histogram
+from walnut.store.errors import StoreClosed
 from walnut.store.store import Store
 from walnut.store.transaction import Transaction
 
@@ -48,6 +49,8 @@ KEEP_SECONDS: Final = 30.0
 REST_SECONDS: Final = 0.25
 """How often it is looked for workflows that may be taken out of memory."""
 NEVER: Final = 1 << 63
+DOWN: Final = (LogFull, LogFailed, LogClosed, StoreClosed, EndMoved)
+"""The store can't take a transaction, whatever is in it."""
 
 
 class DispatchMetrics(msgspec.Struct):
@@ -83,6 +86,7 @@ class Dispatcher:
     Attributes:
         metrics: what it did.
         failure: why it gave up, if it did: the store takes no more transactions.
+        gave_up: told of it.
     """
 
     def __init__(
@@ -113,14 +117,16 @@ class Dispatcher:
             dict(runners), self._options, self.post, self._attempt_ended, flows.perform
         )
         self._over: list[Ended] = []
-        self._alone: list[Ended] = []
         self._needs: dict[str, Mapping[str, float]] = {}
         self._since = 0
         self._next_due = 0
+        self._time = 0
         self._stuck: set[tuple[int, str]] = set()
         self._recorded = self._kept = self._rested = self._loop.time()
         self._draining = False
         self._stopping = False
+        self._deadline = 0.0
+        self.gave_up: Callable[[Exception], object] = nobody
 
     # -- from outside ---------------------------------------------------------------------------
 
@@ -136,16 +142,24 @@ class Dispatcher:
         """A job is ready. From any thread."""
         self.post(self._board.offer, entry_of(job))
 
-    def rung(self, due: int) -> None:
+    def rung(self, due: int, now: int) -> None:
         """A timer was set for then; 0 for other news. From any thread."""
         if due:
-            self.post(self._ring, due)
+            self.post(self._rung, due, now)
         else:
             self.post(self._read_pauses)
+
+    def _rung(self, due: int, now: int) -> None:
+        self._time = max(self._time, now)
+        self._ring(due)
 
     def _ring(self, due: int) -> None:
         self._since = min(self._since, due)
         self._next_due = min(self._next_due, due)
+
+    def _now(self) -> int:
+        """The time as transactions have it: it stands still while the clock is set back."""
+        return max(self._clock(), self._time)
 
     def stirred(self, step: Step) -> None:
         """A step of a workflow is done. From any thread."""
@@ -177,26 +191,48 @@ class Dispatcher:
         """Run jobs until `stop`. Raises what made the store fail."""
         try:
             self._recover()
-            while True:
-                self._awake.clear()
-                self._woken = False
-                self._take_posted()
-                try:
-                    busy = await self._turn()
-                except LogFull:
-                    self.metrics.full += 1
-                    busy = False
-                    await asyncio.sleep(FULL_SECONDS)
-                if self._stopping and not (self._over or self._alone or self._posted):
-                    return
-                if not busy and not self._posted:
-                    await self._sleep()
+            while await self._pass():
+                pass
         except Exception as error:
             self.failure = error
             self._ended.set()
+            self.gave_up(error)
+            await self._end_all()
             raise
 
+    async def _pass(self) -> bool:
+        """Take what came, do what there is to do, sleep; returns whether to go on."""
+        self._take_posted()
+        if self._store.log.failure is not None:
+            raise self._store.log.failure
+        try:
+            busy = await self._turn()
+        except (LogFull, EndMoved):
+            if self._stopping and self._loop.time() >= self._deadline:
+                raise
+            self.metrics.full += 1
+            busy = False
+            await asyncio.sleep(FULL_SECONDS)
+        if self._stopping and not (self._over or self._posted):
+            return False
+        if not busy and not self._posted:
+            await self._sleep()
+        return True
+
+    async def _end_all(self) -> None:
+        """End what runs: nothing that comes of it can be recorded."""
+        for attempt in list(self.attempts.running.values()):
+            self.attempts.stop(attempt, None, self._loop.time())
+        while self.attempts.running:
+            with suppress(Exception):  # whatever else was posted needs the store
+                self._take_posted()
+            upcoming = self.attempts.check(self._loop.time())
+            if self.attempts.running and not self._posted:
+                await self._wait((upcoming or 0.0) - self._loop.time())
+
     def _take_posted(self) -> None:
+        self._awake.clear()
+        self._woken = False
         posted = self._posted
         for _ in range(len(posted)):
             function, args = posted.popleft()
@@ -204,16 +240,20 @@ class Dispatcher:
 
     async def _sleep(self) -> None:
         now = self._loop.time()
-        waits = [IDLE_SECONDS, (self._next_due - self._clock()) / SECOND]
+        waits = [IDLE_SECONDS, (self._next_due - self._now()) / SECOND]
         if not self._draining and (token := self._board.next_token()) is not None:
             waits.append(token)
         if (check := self.attempts.check(now)) is not None:
             waits.append(check - now)
-        if min(waits) <= 0:
+        await self._wait(min(waits))
+
+    async def _wait(self, seconds: float) -> None:
+        """Wait until something is posted, but not longer."""
+        if seconds <= 0:
             await asyncio.sleep(0)
             return
         with suppress(TimeoutError):
-            async with asyncio.timeout(min(waits)):
+            async with asyncio.timeout(seconds):
                 await self._awake.wait()
 
     async def _turn(self) -> bool:
@@ -221,18 +261,12 @@ class Dispatcher:
         now = self._loop.time()
         self.attempts.check(now)
         fired = not self._draining and await self._fire()
-        await self._look_after(now)
+        left = await self._look_after(now)
         picked = [] if self._draining else self._pick()
-        over, self._over = self._over[:BATCH], self._over[BATCH:]
-        try:
+        over = self._over[:BATCH]
+        if over or picked:
             await self._commit(over, picked)
-            while self._alone:
-                await self._settle_alone(self._alone[0])
-                self._alone.pop(0)
-        except LogFull:
-            self._over[:0] = over
-            raise
-        return bool(fired or picked or over)
+        return bool(fired or left or picked or over)
 
     def _pick(self) -> list[Entry]:
         for queue, runs, tenant in self._board.short():
@@ -250,51 +284,57 @@ class Dispatcher:
 
     async def _commit(self, over: list[Ended], picked: list[Entry]) -> None:
         """Settle and claim in one transaction, and begin what was claimed."""
-        if not (over or picked):
-            return
-        claimed: list[Claimed] = []
         try:
-            wanted, claimed = await self._store.run(
-                self._settle_and_claim, over, [entry.job for entry in picked]
-            )
-            self._count(over, wanted)
-        except RecordTooLarge:
-            for ended in over:
-                self._count([ended], [await self._store.run(self._ledger.settle, ended)])
-            for entry in picked:
-                self.offer_again(entry)
-            return
-        except BaseException:
-            for entry in picked:
-                self.offer_again(entry)
+            wanted, claimed = await self._store.run(self._settle_and_claim, over, picked)
+        except DOWN:
+            self._offer_again(picked)
             raise
+        except Exception:  # a `then` that raised, or too much for one record
+            await self._one_by_one(over, picked)
+            return
+        self._settled(over, wanted)
         self._begin(picked, claimed)
 
+    async def _one_by_one(self, over: list[Ended], picked: list[Entry]) -> None:
+        begun = 0
+        try:
+            for ended in over:
+                self._settled([ended], [await self._settle_alone(ended)])
+            for entry in picked:
+                _, claimed = await self._store.run(self._settle_and_claim, [], [entry])
+                begun += 1
+                self._begin([entry], claimed)
+        except BaseException:
+            self._offer_again(picked[begun:])
+            raise
+
     def _settle_and_claim(
-        self, tx: Transaction, over: list[Ended], ids: list[str]
+        self, tx: Transaction, over: list[Ended], picked: list[Entry]
     ) -> tuple[list[Job | None], list[Claimed]]:
         ledger = self._ledger
         wanted = [ledger.settle(tx, ended) for ended in over]
-        return wanted, [Claimed(job, ledger.results(tx, job)) for job in ledger.claim(tx, ids)]
+        claimed = ledger.claim(tx, [entry.job for entry in picked])
+        return wanted, [Claimed(job, ledger.results(tx, job)) for job in claimed]
 
-    def offer_again(self, entry: Entry) -> None:
-        """A job that was picked could not be claimed."""
-        self._board.ended(entry.job)
-        self._board.offer(entry)
+    def _offer_again(self, picked: list[Entry]) -> None:
+        """These could not be claimed."""
+        for entry in picked:
+            self._board.ended(entry.job)
+            self._board.offer(entry)
 
-    async def _settle_alone(self, ended: Ended) -> None:
-        """Settle an attempt whose task has a hook, which may raise."""
+    async def _settle_alone(self, ended: Ended) -> Job | None:
         try:
-            job = await self._store.run(self._ledger.settle, ended)
-        except (LogFull, LogFailed):
+            return await self._store.run(self._ledger.settle, ended)
+        except DOWN:
             raise
         except Exception as error:
             self.metrics.hook_failures += 1
             ended = msgspec.structs.replace(ended, outcome=failure(error))
-            job = await self._store.run(self._ledger.settle, ended, hooks=False)
-        self._count([ended], [job])
+            return await self._store.run(self._ledger.settle, ended, hooks=False)
 
-    def _count(self, over: Iterable[Ended], settled: Iterable[Job | None]) -> None:
+    def _settled(self, over: list[Ended], settled: Iterable[Job | None]) -> None:
+        """The first of those that ended are on record."""
+        del self._over[: len(over)]
         metrics = self.metrics
         for ended, job in zip(over, settled, strict=True):
             if job is None:
@@ -323,82 +363,102 @@ class Dispatcher:
         self._board.ended(ended.job)
         self._ended.set()
         if not attempt.asleep:
-            self._keep_ended(attempt.task, ended)
+            self._over.append(ended)
         self.post(_nothing)
-
-    def _keep_ended(self, task: AnyTask | None, ended: Ended) -> None:
-        hooked = task is not None and (task.on_done is not None or task.on_dead is not None)
-        (self._alone if hooked else self._over).append(ended)
 
     # -- timers ---------------------------------------------------------------------------------
 
     async def _fire(self) -> int:
         """Fire what is due, a batch of it; returns how many."""
-        now = self._clock()
+        now = self._now()
         if now < self._next_due:
             return 0
         since = self._since
         self._next_due = NEVER  # whatever is set from here on rings
         found = self._timers.due(self._store, since, now, BATCH + len(self._stuck))
         due = [timer for timer in found if (timer.due, timer.id) not in self._stuck]
-        ready = [timer for timer in due if self._timers.can_fire(timer)]
+        ready = [timer for timer in due if self._timers.can_fire(self._store, timer)]
         self._stuck.update((timer.due, timer.id) for timer in due if timer not in ready)
+        if not due:
+            upcoming = self._timers.next_due(self._store, now + 1)
+            self._next_due = min(self._next_due, NEVER if upcoming is None else upcoming)
+            return 0
         try:
-            await self._fire_batch(ready)
+            fired = await self._fire_batch(ready)
         except BaseException:
             self._ring(since)
             raise
-        if due:
+        if fired < len(ready):  # the clock was set back on the way, or they were unset
+            self._ring(due[0].due)
+        else:
             self._ring(due[-1].due)
             self._since = due[-1].due
-        else:
-            upcoming = self._timers.next_due(self._store, now + 1)
-            self._next_due = min(self._next_due, NEVER if upcoming is None else upcoming)
         return len(ready)
 
-    async def _fire_batch(self, timers: list[Timer]) -> None:
+    async def _fire_batch(self, timers: list[Timer]) -> int:
+        """Fire these; returns how many are dealt with."""
         if not timers:
-            return
+            return 0
         try:
             fired = await self._store.run(self._timers.fire, timers)
-        except (LogFull, LogFailed):
+        except DOWN:
             raise
         except Exception as error:
-            if len(timers) > 1:
-                for timer in timers:  # each for itself, so that one that raises is alone with it
-                    await self._fire_batch([timer])
-                return
-            self.metrics.fire_failures += 1
-            await self._store.run(self._timers.failed, timers[0], failure(error))
-            return
+            if len(timers) > 1:  # each for itself, so that one that raises is alone with it
+                return sum([await self._fire_batch([timer]) for timer in timers])
+            await self._failed(timers[0], failure(error))
+            return 1
         self.metrics.fired += fired
-        now = self._clock()
+        now = self._now()
         for timer in timers:
             self.metrics.lateness.observe((now - timer.due) / 1000)
+        return fired
+
+    async def _failed(self, timer: Timer, why: Failure) -> None:
+        self.metrics.fire_failures += 1
+        try:
+            await self._store.run(self._timers.failed, timer, why)
+        except DOWN:
+            raise
+        except Exception:  # left where it is, so that the others go on
+            self._stuck.add((timer.due, timer.id))
 
     # -- looking after --------------------------------------------------------------------------
 
-    async def _look_after(self, now: float) -> None:
+    async def _look_after(self, now: float) -> bool:
+        """Do what is to be done now and then; returns whether some of it is left."""
         if now - self._recorded >= self._options.record_every:
             self._recorded = now
-            notes = [a for a in self.attempts.running.values() if a.note is not None]
-            for begin in range(0, len(notes), BATCH):
-                await self._store.run(self._record, notes[begin : begin + BATCH])
+            await self._record_notes()
         if now - self._rested >= REST_SECONDS:
             self._rested = now
             full = self.attempts.slots()[FLOW] <= 0
-            await self._flows.rest(now - (REST_SECONDS if full else self._options.flow_idle))
-        if now - self._kept >= KEEP_SECONDS:
+            idle = 0.0 if self._draining else REST_SECONDS if full else self._options.flow_idle
+            await self._flows.rest(now - idle)
+        if now - self._kept < KEEP_SECONDS:
+            return False
+        dropped = await self._drop_ended()
+        if not dropped:
             self._kept = now
-            dropped = BATCH
-            while dropped == BATCH:
-                dropped = await self._store.run(self._ledger.drop_ended, BATCH)
+        return dropped
 
-    def _record(self, tx: Transaction, attempts: list[Attempt]) -> None:
-        for attempt in attempts:
-            note, attempt.note = attempt.note, None
-            if note is not None:
-                self._ledger.note(tx, note.job, note.attempt, note.progress or 0.0, note.text)
+    async def _record_notes(self) -> None:
+        notes = [a.note for a in self.attempts.running.values() if a.note is not None]
+        for begin in range(0, len(notes), BATCH):
+            batch = notes[begin : begin + BATCH]
+            try:
+                await self._store.run(self._ledger.note, batch)
+            except RecordTooLarge:
+                for note in batch:
+                    await self._store.run(self._ledger.note, [note])
+            self.attempts.recorded(batch)
+
+    async def _drop_ended(self) -> bool:
+        """Forget some of what ended long ago; returns whether there may be more of it."""
+        try:
+            return await self._store.run(self._ledger.drop_ended, BATCH) == BATCH
+        except RecordTooLarge:  # workflows of very many steps
+            return await self._store.run(self._ledger.drop_ended, 1) == 1
 
     # -- the tables -----------------------------------------------------------------------------
 
@@ -406,8 +466,9 @@ class Dispatcher:
         """Whatever is on record as running is not: this is the only one that runs jobs."""
         self._read_pauses()
         for job in self._load():
-            lost = Ended(job.id, job.attempt, Failure(LOST, "the server stopped while it ran"))
-            self._keep_ended(self._registry.task(job.task), lost)
+            why = Failure(LOST, "the server stopped while it ran", [LOST])
+            lost = Ended(job.id, job.attempt, why)
+            self._over.append(lost)
             self.metrics.recovered += 1
 
     def _read_pauses(self) -> None:
@@ -446,6 +507,8 @@ class Dispatcher:
         """Start nothing more, give what runs `budget` seconds to end, hand back the rest; returns how
         many were handed back."""
         self._draining = True
+        self._deadline = self._loop.time() + budget
+        self.post(_nothing)
         await self._quiet(budget)
         left = list(self.attempts.running.values())
         for attempt in left:

@@ -13,12 +13,12 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import threading
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from concurrent.futures import Executor, Future
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future, InvalidStateError
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager, suppress
 from graphlib import CycleError, TopologicalSorter
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar, overload
+from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar, get_args, overload
 
 import msgspec
 
@@ -26,6 +26,7 @@ from walnut.jobs.context import Context
 from walnut.jobs.dispatcher import Dispatcher, DispatchMetrics
 from walnut.jobs.errors import (
     CycleInGraph,
+    InvalidArguments,
     InvalidTask,
     JobFailed,
     NotPossible,
@@ -55,6 +56,7 @@ from walnut.jobs.steps import Steps
 from walnut.jobs.task import FLOW, Kind, Task, declare, pack
 from walnut.jobs.timers import ACTION, Timers, nanoseconds
 from walnut.jobs.workflow import Flow, Flows
+from walnut.log.commit import refuse_event_loop
 from walnut.store.store import Store
 from walnut.store.table import Table
 from walnut.store.transaction import Reader, Transaction
@@ -62,6 +64,12 @@ from walnut.store.transaction import Reader, Transaction
 P = ParamSpec("P")
 T = TypeVar("T")
 AnyTask = Task[..., Any]
+
+
+LEFT_SECONDS: Final = 1.0
+"""What is left on the loop when it ends had its grace before."""
+MOST_PRIORITY: Final = 1_000_000
+"""Beyond, a rank would not be a number of 64 bits."""
 
 
 class Node(msgspec.Struct, frozen=True):
@@ -100,7 +108,8 @@ class Jobs:
         self._executors = dict(executors or {})
         self._dispatcher: Dispatcher | None = None
         self._running: asyncio.Task[None] | None = None
-        self._waiters: dict[str, list[Future[Job]]] = {}
+        self._waiters: dict[str, set[Future[Job]]] = {}
+        self._waiting = threading.Lock()
         self._ledger.finished = self._finished
 
     # -- declaring ------------------------------------------------------------------------------
@@ -191,6 +200,8 @@ class Jobs:
                     f"{task.name} takes {amount:g} of {name}, of which there is "
                     f"{self.options.resources.get(name, 0.0):g}: say how much in JobsOptions.resources"
                 )
+        if runs == "process":
+            _ = task.target  # raises InvalidTask if a child process could not find it
         self._registry.add_task(task)
         if self._dispatcher is not None:
             self._dispatcher.declared()
@@ -237,14 +248,17 @@ class Jobs:
             return known
         options = task.options
         priority = options.priority if priority is None else priority
+        queue = options.queue if queue is None else queue
+        _check_options(priority, (queue, tenant, key, lane))
         job = Job(
             tx.new_id().hex,
             task.name,
             State.READY,
             task.arguments.encode(args),
-            options.queue if queue is None else queue,
+            queue,
             options.runs,
-            tx.time - int(priority * self.options.ageing * SECOND),
+            # Writes grow with each job: those of one transaction go in their order.
+            tx.time + len(tx.writes) - int(priority * self.options.ageing * SECOND),
             tx.time,
             tenant=tenant,
             priority=priority,
@@ -279,8 +293,13 @@ class Jobs:
         step: int,
         options: dict[str, Any],
     ) -> Job:
-        """A job that is a step of a workflow: see `Flow.run`."""
-        return self.enqueue(tx, task, *args, parent=(flow, step), **options)
+        """A job that is a step of a workflow: see `Flow.run`. Raises as `enqueue`."""
+        job = self.enqueue(tx, task, *args, parent=(flow, step), **options)
+        if (job.parent, job.step) != (flow, step):
+            raise NotPossible(
+                f"the key {job.key!r} is job {job.id}'s, which is no step of this workflow: give another"
+            )
+        return job
 
     call = enqueue
     """The same for effects, which read better so: call this, once the transaction is durable."""
@@ -303,6 +322,8 @@ class Jobs:
             late: whether to fire if nothing was running then and it is later than the `grace`.
 
         Raises InvalidArguments, InvalidTask."""
+        _check_choice("late", late, Late)
+        _check_options(0, (key,))
         action = self._registry.add_action(function, None)
         return self._timers.at(
             tx,
@@ -335,6 +356,7 @@ class Jobs:
                 ("coalesce"), each of them ("each"), or none ("skip").
 
         Raises InvalidRecurrence, NeverFires, InvalidArguments, InvalidTask."""
+        _check_choice("missed", missed, Missed)
         if isinstance(what, Task):
             self._registry.need(what.name)
             of: AnyTask | Action = what
@@ -363,9 +385,11 @@ class Jobs:
         if row.task.startswith(ACTION):
             self._timers.revive(tx, row)
             return row
-        if row.runs == FLOW:
-            self._steps.reopen(tx, row.id)
-        return self._ledger.retry(tx, row.id)
+        waited = row.state is State.WAITING  # and was reopened when it failed
+        job = self._ledger.retry(tx, row.id)
+        if job.runs == FLOW and not waited:
+            self._steps.reopen(tx, row)
+        return job
 
     def drop(self, tx: Transaction, job: Job | str) -> None:
         """Forget a job that has ended. Raises UnknownJob, NotPossible."""
@@ -392,29 +416,56 @@ class Jobs:
     def wait(self, job: Job | str, timeout: float | None = None) -> Any:
         """What a job returned, once it is done. For threads.
 
-        Raises JobFailed if it is dead or cancelled, UnknownJob, TimeoutError."""
-        return self._result(self._waiter(_id(job)).result(timeout))
+        Raises JobFailed if it is dead or cancelled, UnknownJob, TimeoutError; LogFailed if the store
+        failed meanwhile."""
+        refuse_event_loop("Jobs.wait", "`await jobs.result(job)`")
+        with self._waiter(_id(job)) as waiter:
+            return self._result(waiter.result(timeout))
 
     async def result(self, job: Job | str) -> Any:
-        """`wait` for coroutines."""
-        return self._result(await asyncio.wrap_future(self._waiter(_id(job))))
+        """`wait` for coroutines, on any event loop."""
+        with self._waiter(_id(job)) as waiter:
+            return self._result(await asyncio.wrap_future(waiter))
 
-    def _waiter(self, job: str) -> Future[Job]:
+    @contextmanager
+    def _waiter(self, job: str) -> Iterator[Future[Job]]:
+        """A future of the job's end, for the length of a block."""
         waiter: Future[Job] = Future()
-        self._waiters.setdefault(job, []).append(waiter)
-        row = self._ledger.jobs.get(self.store, job)
-        if row is None:
-            raise UnknownJob(f"there is no job {job}, or it is not durable yet")
-        if row.state.ended:
-            self._finished(row)
-        return waiter
+        with self._waiting:
+            self._waiters.setdefault(job, set()).add(waiter)
+        try:
+            # Only now: what ends after this is told to the waiter.
+            row = self._ledger.jobs.get(self.store, job)
+            if row is None:
+                raise UnknownJob(f"there is no job {job}, or it is not durable yet")
+            if row.state.ended:
+                _resolve(waiter, row)
+            elif self.store.log.failure is not None:
+                raise self.store.log.failure
+            yield waiter
+        finally:
+            with self._waiting:
+                others = self._waiters.get(job, set())
+                others.discard(waiter)
+                if not others:
+                    self._waiters.pop(job, None)
 
     def _finished(self, job: Job) -> None:
-        if job.state is State.CANCELLED and self._dispatcher is not None:
-            self._dispatcher.cancelled(job)
-        for waiter in self._waiters.pop(job.id, ()):
-            if waiter.set_running_or_notify_cancel():
-                waiter.set_result(job)
+        dispatcher = self._dispatcher
+        if job.state is State.CANCELLED and dispatcher is not None:
+            dispatcher.cancelled(job)
+        with self._waiting:
+            waiters = self._waiters.pop(job.id, set())
+        for waiter in waiters:
+            _resolve(waiter, job)
+
+    def _gave_up(self, why: Exception) -> None:
+        """Jobs are not run any more: whoever waits would wait for ever."""
+        with self._waiting:
+            waiters = set().union(*self._waiters.values())
+            self._waiters.clear()
+        for waiter in waiters:
+            _resolve(waiter, why)
 
     def _result(self, job: Job) -> Any:
         if job.state is not State.DONE:
@@ -437,7 +488,9 @@ class Jobs:
 
     def alongside(self, open_: Callable[[], AbstractAsyncContextManager[Any]]) -> None:
         """Something that tasks on the loop need, such as a connection pool: it is entered there before
-        jobs are run, and left after the last has ended."""
+        jobs are run, and left after the last has ended. Raises NotPossible if they are run already."""
+        if self._dispatcher is not None:
+            raise NotPossible("these jobs are run already: say what they need before that")
         self._alongside.append(open_)
 
     @property
@@ -450,7 +503,7 @@ class Jobs:
         if self._dispatcher is not None:
             raise NotPossible("these jobs are run already: one process, and one loop of it, does")
         options = self.options
-        self._runners: dict[str, Runner] = {
+        runners: dict[str, Runner] = {
             "thread": ThreadRunner(options.threads, options.result_bytes, self._registry.need),
             "process": ProcessRunner(
                 ProcessOptions(workers=options.processes), options.result_bytes
@@ -461,24 +514,35 @@ class Jobs:
             },
         }
         dispatcher = self._dispatcher = Dispatcher(
-            self.store, self._ledger, self._timers, self._registry, self._runners, self._flows
+            self.store, self._ledger, self._timers, self._registry, runners, self._flows
         )
+        dispatcher.gave_up = self._gave_up
         self._open = AsyncExitStack()
-        for open_ in self._alongside:
-            await self._open.enter_async_context(open_())
+        self._open.push_async_callback(self._close, runners)
+        try:
+            for open_ in self._alongside:
+                await self._open.enter_async_context(open_())
+        except BaseException:
+            self._dispatcher = None
+            await self._open.aclose()
+            raise
         self._ledger.offer = dispatcher.offer
         self._ledger.rung = dispatcher.rung
         self._steps.stirred = dispatcher.stirred
         self._running = asyncio.create_task(dispatcher.run())
+        self._running.add_done_callback(_retrieved)
 
     async def stop(self, budget: float = 10.0) -> int:
         """Begin nothing more, give what runs `budget` seconds to end, ask the rest to stop and hand it
-        back, to begin again when jobs are next run; returns how many that were.
+        back, to begin again when jobs are next run; returns how many that were. Workflows that wait
+        are put to sleep at once.
 
-        Raises what made the store fail, if it did."""
+        Raises what made the store fail, if it did; LogFull if the disk is full and nothing can be
+        recorded in that time: that is then as if the process had died."""
         dispatcher, running = self._dispatcher, self._running
         if dispatcher is None or running is None:
             return 0
+        self._running = None
         try:
             left = await dispatcher.stop(budget)
             await running
@@ -487,8 +551,10 @@ class Jobs:
             self._ledger.offer = self._ledger.rung = self._steps.stirred = nobody
             self._dispatcher = None
             await self._open.aclose()
-            for runner in self._runners.values():
-                await asyncio.to_thread(runner.close, self.options.cancel_grace)
+
+    async def _close(self, runners: dict[str, Runner]) -> None:
+        for runner in runners.values():
+            await asyncio.to_thread(runner.close, self.options.cancel_grace)
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -504,7 +570,11 @@ class Jobs:
 
     def __enter__(self) -> Self:
         self._thread = LoopThread()
-        self._thread.call(self.start())
+        try:
+            self._thread.call(self.start())
+        except BaseException:
+            self._thread.end()
+            raise
         return self
 
     def __exit__(
@@ -534,10 +604,49 @@ class LoopThread:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
     def end(self) -> None:
-        """End it."""
+        """End it, and what is left on it."""
+        self.call(self._end_tasks())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+    @staticmethod
+    async def _end_tasks() -> None:
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        if left:
+            await asyncio.wait(left, timeout=LEFT_SECONDS)
+
+
+def _check_options(priority: object, texts: tuple[object, ...]) -> None:
+    """Raise InvalidArguments for what could be stored and not be read again."""
+    if type(priority) is not int or abs(priority) > MOST_PRIORITY:
+        raise InvalidArguments(
+            f"the priority is {priority!r}: give an int, at most {MOST_PRIORITY} either way"
+        )
+    for text in texts:
+        if not isinstance(text, str):
+            raise InvalidArguments(f"queue, tenant, key and lane are texts, and {text!r} is not")
+
+
+def _check_choice(name: str, value: object, of: Any) -> None:
+    if value not in get_args(of):
+        raise InvalidArguments(f"{name} is {value!r}: give one of {', '.join(get_args(of))}")
+
+
+def _retrieved(done: asyncio.Task[None]) -> None:
+    """Why it ended is in `failure`, for whoever does not stop."""
+    if not done.cancelled():
+        done.exception()
+
+
+def _resolve(waiter: Future[Job], with_: Job | Exception) -> None:
+    with suppress(InvalidStateError):  # it was cancelled, or told already
+        if isinstance(with_, Job):
+            waiter.set_result(with_)
+        else:
+            waiter.set_exception(with_)
 
 
 def _id(job: Job | str) -> str:

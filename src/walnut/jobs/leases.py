@@ -58,7 +58,9 @@ class Leases:
         tenants: list[str] = []
         at: tuple[str, ...] = ()
         line = self._ledger.line
-        while (job := next(line.scan(tx, (LIVE, queue, OUTSIDE), start=at, limit=1), None)) is not None:
+        while (
+            job := next(line.scan(tx, (LIVE, queue, OUTSIDE), start=at, limit=1), None)
+        ) is not None:
             tenants.append(job.tenant)
             at = (job.tenant + _BEHIND,)
         return tenants

@@ -4,16 +4,18 @@
                      └─ never heard of again ──▶ lose(n)
 
 What must stay true: only the attempt that was claimed last can settle a job, and only once; whatever
-follows from an end is in the transaction of that end.
+follows from an end is in the transaction of that end, or is begun by timers that are.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import msgspec
 
+from walnut.jobs.context import Note
 from walnut.jobs.errors import NotPossible, UnknownJob
 from walnut.jobs.model import (
     SECOND,
@@ -43,6 +45,10 @@ POSTPONED: Final = "walnut.jobs.errors.Postponed"
 LIVE: Final = "live"
 ENDED: Final = "ended"
 DEAD: Final = "dead"
+MOST_WRITES: Final = 2000
+"""Of a transaction: what follows from an end and would be more is left to the next ones."""
+SOME: Final = 100
+"""Jobs that are let go at once by the one they come after."""
 
 
 class Ended(msgspec.Struct, frozen=True):
@@ -68,10 +74,10 @@ class Ledger:
 
     Attributes:
         offer: called with each job that became READY, once that is durable.
-        finished: called with each job that ended, likewise. rung: with the time of each new timer,
-            and with 0 when queues were paused or resumed.
-        stepped, flow_ended, forgotten: part of the transaction in which a job that is a workflow's
-            step ends, a workflow ends, a workflow is dropped.
+        finished: called with each job that ended, likewise. rung: with the time of each new timer, or
+            0 when queues were paused or resumed, and the time of the transaction.
+        stepped, flow_ended, flow_again, forgotten: part of the transaction in which a job that is a
+            workflow's step ends, a workflow ends, is to be tried again, is dropped.
     """
 
     def __init__(self, store: Store, registry: Registry, options: JobsOptions) -> None:
@@ -95,10 +101,27 @@ class Ledger:
         self.pauses = store.table("jobs.pauses", Pause, key=lambda pause: pause.queue)
         self.offer: Callable[[Job], object] = nobody
         self.finished: Callable[[Job], object] = nobody
-        self.rung: Callable[[int], object] = nobody
+        self.rung: Callable[[int, int], object] = nobody
         self.stepped: Callable[[Transaction, Job], None] = _no_step
         self.flow_ended: Callable[[Transaction, Job], None] = _no_step
+        self.flow_again: Callable[[Transaction, Job], None] = _no_step
         self.forgotten: Callable[[Transaction, Job], None] = _no_step
+
+    # -- telling --------------------------------------------------------------------------------
+    # Whom is looked up when it is durable: somebody may have begun to run jobs meanwhile.
+
+    def _tell_ready(self, job: Job) -> None:
+        self.offer(job)
+
+    def _tell_finished(self, job: Job) -> None:
+        self.finished(job)
+
+    def _tell_rung(self, due: int, now: int) -> None:
+        self.rung(due, now)
+
+    def ring(self, tx: Transaction, due: int) -> None:
+        """Tell of a timer that was set, once it is durable."""
+        tx.after(self._tell_rung, due, tx.time)
 
     # -- finding --------------------------------------------------------------------------------
 
@@ -140,13 +163,7 @@ class Ledger:
             return None
         outcome = ended.outcome
         if isinstance(outcome, Success):
-            job.result = outcome.result
-            job.error = None
-            job.progress = 1.0
-            task = self.registry.task(job.task)
-            if hooks and task is not None and task.on_done is not None:
-                task.on_done(tx, job, msgspec.msgpack.decode(outcome.result))
-            self._end(tx, job, State.DONE)
+            self._done(tx, job, outcome, hooks=hooks)
         elif outcome is None:
             job.doubtful = True
             self._ready(tx, job)
@@ -154,39 +171,54 @@ class Ledger:
             self._failed(tx, job, outcome, hooks=hooks)
         return job
 
-    def _failed(self, tx: Transaction, job: Job, outcome: Failure, *, hooks: bool = True) -> None:
+    def _done(self, tx: Transaction, job: Job, outcome: Success, *, hooks: bool) -> None:
+        job.result = outcome.result
+        job.error = None
+        job.progress = 1.0
+        task = self.registry.task(job.task)
+        if hooks and task is not None and task.on_done is not None:
+            task.on_done(tx, job, msgspec.msgpack.decode(outcome.result, type=task.returns))
+            job.followers = self.need(tx, job.id).followers  # it may have enqueued what comes after
+        self._end(tx, job, State.DONE)
+
+    def _failed(self, tx: Transaction, job: Job, outcome: Failure, *, hooks: bool) -> None:
         task = self.registry.task(job.task)
         retry = Retry() if task is None else task.options.retry
-        if outcome.error == POSTPONED:
+        if POSTPONED in outcome.kinds:
             self.wait_until(tx, job, tx.time + int((outcome.retry_after or 0.0) * SECOND))
             return
         job.error = outcome
-        job.failures += 1
         job.doubtful = outcome.error in DOUBTFUL
-        wait = retry.wait(outcome, job.failures, tx.random.random())
         if outcome.error == LOST:
             job.losses += 1
             # A workflow is lost with the server only, and its steps are what may be to blame for it.
             lost_for_good = job.losses >= self.options.losses and job.runs != FLOW
             wait = None if lost_for_good else 0.0
+        else:
+            job.failures += 1
+            wait = retry.wait(outcome, job.failures, tx.random.random())
         if wait is None:
             if hooks and task is not None and task.on_dead is not None:
                 task.on_dead(tx, job, outcome)
+                job.followers = self.need(tx, job.id).followers
             self._end(tx, job, State.DEAD)
-        elif wait == 0:
+            return
+        if job.runs == FLOW and outcome.error != LOST:
+            self.flow_again(tx, job)
+        if wait == 0:
             self._ready(tx, job)
         else:
             self.wait_until(tx, job, tx.time + int(wait * SECOND))
 
-    def note(self, tx: Transaction, job: str, attempt: int, progress: float, text: str) -> bool:
-        """Record a sign of life; returns whether the attempt is still the job's."""
-        row = self.jobs.get(tx, job)
-        if row is None or row.state is not State.RUNNING or row.attempt != attempt:
-            return False
-        row.progress, row.text = progress, text
-        row.lease = tx.time + int(self.options.lease * SECOND)
-        self.jobs.put(tx, row)
-        return True
+    def note(self, tx: Transaction, notes: Iterable[Note]) -> None:
+        """Record signs of life of attempts that are not over."""
+        for note in notes:
+            row = self.jobs.get(tx, note.job)
+            if row is None or row.state is not State.RUNNING or row.attempt != note.attempt:
+                continue
+            row.progress, row.text = note.progress or 0.0, note.text
+            row.lease = tx.time + int(self.options.lease * SECOND)
+            self.jobs.put(tx, row)
 
     # -- on the way -----------------------------------------------------------------------------
 
@@ -194,7 +226,7 @@ class Ledger:
         job.state = State.READY
         job.due = 0
         self.jobs.put(tx, job)
-        tx.after(self.offer, job)
+        tx.after(self._tell_ready, job)
 
     def wait_until(self, tx: Transaction, job: Job, due: int) -> None:
         """A job waits for a time."""
@@ -202,7 +234,7 @@ class Ledger:
         job.due = due
         self.jobs.put(tx, job)
         self.timers.put(tx, Timer(due, job.id, Target.JOB))
-        tx.after(self.rung, due)
+        self.ring(tx, due)
 
     def due(self, tx: Transaction, job: str, due: int) -> None:
         """The time has come that a job waited for."""
@@ -225,48 +257,65 @@ class Ledger:
 
     def _end(self, tx: Transaction, job: Job, state: State) -> None:
         """A job ends, and with it those that can't come after it any more."""
-        ending = [(job, state)]
-        for row, how in ending:  # grows on the way
-            row.state = how
-            row.ended = tx.time
-            row.due = 0
-            self.jobs.put(tx, row)
-            if row.followers:
-                ending += [(after, State.CANCELLED) for after in self._release(tx, row)]
-            for before in row.after:
-                self._unfollow(tx, before)
-            if row.lane:
-                self._pass_lane(tx, row)
-            if row.parent:
-                self.stepped(tx, row)
-            if row.runs == FLOW:
-                self.flow_ended(tx, row)
-            tx.after(self.finished, row)
+        self._end_one(tx, job, state)
+        if job.followers:
+            self._let_go(tx, deque([job]))
 
-    def _release(self, tx: Transaction, job: Job) -> list[Job]:
-        """Those after this job need not wait for it any more; returns those that wait in vain."""
-        in_vain = []
-        for edge in list(self.edges.scan(tx, job.id)):
-            self.edges.delete(tx, (edge.before, edge.after))
-            follower = self.jobs.get(tx, edge.after)
-            if follower is None or follower.state is not State.BLOCKED:
-                continue
-            if job.state is State.DONE:
-                follower.waits -= 1
-                self.unblock(tx, follower)
-            else:
-                why = f"job {job.id} ({job.task}), which it comes after, was not done"
+    def let_go(self, tx: Transaction, job: str) -> None:
+        """Go on with those that come after a job that ended."""
+        row = self.jobs.get(tx, job)
+        if row is not None and row.state.ended:
+            self._let_go(tx, deque([row]))
+
+    def _let_go(self, tx: Transaction, ended: deque[Job]) -> None:
+        while ended:
+            if len(tx.writes) > MOST_WRITES:
+                for row in ended:
+                    timer = Timer(tx.time, f"{row.id}/after", Target.FOLLOWERS, row.id)
+                    self.ring(tx, self.timers.put(tx, timer).due)
+                return
+            row = ended[0]
+            edges = list(self.edges.scan(tx, row.id, limit=SOME))
+            if not edges:
+                ended.popleft()
+            for edge in edges:
+                self.edges.delete(tx, (row.id, edge.after))
+                follower = self.need(tx, edge.after)
+                if row.state is State.DONE:
+                    follower.waits -= 1
+                    self.unblock(tx, follower)
+                    continue
+                why = f"job {row.id} ({row.task}), which it comes after, was not done"
                 follower.error = Failure(CANCELLED, why)
-                follower.state = State.CANCELLED
-                self.jobs.put(tx, follower)
-                in_vain.append(follower)
-        return in_vain
+                self._end_one(tx, follower, State.CANCELLED)
+                if follower.followers:
+                    ended.append(follower)
 
-    def _unfollow(self, tx: Transaction, before: str) -> None:
-        job = self.jobs.get(tx, before)
-        if job is not None:
-            job.followers -= 1
-            self.jobs.put(tx, job)
+    def _end_one(self, tx: Transaction, job: Job, state: State) -> None:
+        if job.state is State.BLOCKED:
+            for before in job.after:
+                self.edges.delete(tx, (before, job.id))
+        job.state = state
+        job.ended = tx.time
+        job.due = 0
+        self.jobs.put(tx, job)
+        if state is State.DONE:
+            self._unfollow(tx, job)
+        if job.lane:
+            self._pass_lane(tx, job)
+        if job.parent:
+            self.stepped(tx, job)
+        if job.runs == FLOW:
+            self.flow_ended(tx, job)
+        tx.after(self._tell_finished, job)
+
+    def _unfollow(self, tx: Transaction, job: Job) -> None:
+        """A job does not need any more what those before it returned."""
+        for before in dict.fromkeys(job.after):
+            row = self.jobs.get(tx, before)
+            if row is not None:
+                row.followers -= 1
+                self.jobs.put(tx, row)
 
     def _pass_lane(self, tx: Transaction, job: Job) -> None:
         lane = self.lanes.get(tx, job.lane)
@@ -288,9 +337,8 @@ class Ledger:
             lane = Lane(job.lane, job.id, 0)
         else:
             job.waits += 1
-        if not job.turn:
-            lane.turns += 1
-            job.turn = lane.turns
+        job.turn = job.turn or lane.turns + 1
+        lane.turns = max(lane.turns, job.turn)  # an old one comes back: who is new is behind it
         self.lanes.put(tx, lane)
 
     def unblock(self, tx: Transaction, job: Job) -> None:
@@ -312,68 +360,77 @@ class Ledger:
             raise NotPossible(f"job {job} has ended already ({row.state.name}): nothing to cancel")
         if row.state is State.WAITING:
             self.timers.delete(tx, (row.due, row.id))
-        for before in row.after * (row.state is State.BLOCKED):
-            self.edges.delete(tx, (before, row.id))
         row.error = Failure(CANCELLED, why or "cancelled by hand")
         self._end(tx, row, State.CANCELLED)
         return row
 
     def retry(self, tx: Transaction, job: str) -> Job:
-        """Give a job that is DEAD or CANCELLED, or waits for its next attempt, another chance: now, with all its tries.
+        """Give a job that is DEAD or CANCELLED, or waits, another chance: now, with all its tries.
 
-        Raises UnknownJob, NotPossible, and NotUnique if another job has taken its key."""
+        Raises UnknownJob, and NotPossible, also if another job has taken its key."""
         row = self.need(tx, job)
         waiting = row.state is State.WAITING
         if not waiting and row.state not in {State.DEAD, State.CANCELLED}:
             raise NotPossible(f"job {job} is {row.state.name}: only what failed can be retried")
+        other = self.by_key.get(tx, row.key) if row.key and not waiting else None
+        if other is not None:
+            raise NotPossible(
+                f"job {job} had the key {row.key!r}, which job {other.id} has now: wait for that one's "
+                "end, or cancel it"
+            )
+        due, row.failures, row.losses, row.ended, row.due = row.due, 0, 0, 0, 0
         if waiting:
-            self.timers.delete(tx, (row.due, row.id))
-        row.failures = row.losses = row.ended = row.due = 0
-        if waiting:
+            self.timers.delete(tx, (due, row.id))
             self._ready(tx, row)
         else:
-            self.begin(tx, row)
+            self.begin(tx, row, again=True)
         return row
 
-    def begin(self, tx: Transaction, job: Job) -> None:
+    def begin(self, tx: Transaction, job: Job, *, again: bool = False) -> None:
         """A job begins its life, or a new one: it waits for what it has to.
 
         Raises UnknownJob, and NotPossible if it comes after one that will not be done."""
         job.waits = 0
         job.state = State.BLOCKED
-        for before in job.after:
-            row = self.need(tx, before)
-            if row.state.ended and row.state is not State.DONE:
-                raise NotPossible(
-                    f"job {before} is {row.state.name}, and {job.task} would come after it: retry "
-                    "that one first"
-                )
-            row.followers += 1
-            self.jobs.put(tx, row)
+        rows = [self.need(tx, before) for before in dict.fromkeys(job.after)]
+        for row in rows:
+            self._check_before(job, row)
+        for row in rows:
+            if not again:
+                row.followers += 1
+                self.jobs.put(tx, row)
             if row.state is not State.DONE:
                 job.waits += 1
-                self.edges.put(tx, Edge(before, job.id))
+                self.edges.put(tx, Edge(row.id, job.id))
         if job.lane:
             self._enter_lane(tx, job)
         self.unblock(tx, job)
 
+    @staticmethod
+    def _check_before(job: Job, row: Job) -> None:
+        if row.state.ended and row.state is not State.DONE:
+            raise NotPossible(
+                f"job {row.id} is {row.state.name}, and {job.task} would come after it: retry that one "
+                "first"
+            )
+
     def drop(self, tx: Transaction, job: str) -> None:
         """Forget a job that has ended. Raises UnknownJob, NotPossible."""
         row = self.need(tx, job)
-        if not row.state.ended or row.followers:
+        if not row.state.ended or (row.state is State.DONE and row.followers):
             raise NotPossible(
-                f"job {job} has not ended, or others wait for its result: cancel it first"
+                f"job {job} has not ended, or others may need its result: cancel or drop those first"
             )
-        self.jobs.delete(tx, job)
+        self._forget(tx, row)
 
     def pause(self, tx: Transaction, queue: str, by: str) -> None:
         """Start no more jobs of a queue."""
         self.pauses.put(tx, Pause(queue, tx.time, by))
-        tx.after(self.rung, 0)
+        self.ring(tx, 0)
 
     def resume(self, tx: Transaction, queue: str) -> bool:
         """Go on with a queue; returns whether it was paused."""
-        tx.after(self.rung, 0)
+        self.ring(tx, 0)
         return self.pauses.delete(tx, queue)
 
     def drop_ended(self, tx: Transaction, limit: int) -> int:
@@ -385,12 +442,14 @@ class Ledger:
         return len(old)
 
     def _forget(self, tx: Transaction, job: Job) -> None:
+        if job.state is not State.DONE:
+            self._unfollow(tx, job)
         if job.runs == FLOW:
             self.forgotten(tx, job)
         self.jobs.delete(tx, job.id)
 
 
-def nobody(_: Any) -> None:
+def nobody(*_: Any) -> None:
     """Before anybody runs jobs here."""
 
 

@@ -65,8 +65,8 @@ class Job(msgspec.Struct, array_like=True, omit_defaults=True):
         key: of all jobs that have not ended, one has it.
         lane: jobs of a lane run one at a time, in the order they were enqueued: `turn`.
         due: when it stops WAITING. waits: for how many others it is BLOCKED.
-        after: the jobs it comes after. followers: how many that have not ended come after it; as long
-            as there are any its result is kept.
+        after: the jobs it comes after. followers: how many come after it and were neither done nor
+            forgotten; as long as there are any its result is kept, so that they can be retried.
         failures: attempts that raised. losses: attempts that were never heard of again.
         lease: an attempt that gives no sign of life until then is lost.
         doubtful: the last attempt was lost, and may have had its effect outside.
@@ -131,6 +131,7 @@ class Target(enum.IntEnum):
     JOB = 2
     SCHEDULE = 3
     STEP = 4
+    FOLLOWERS = 5
 
 
 class Timer(msgspec.Struct, array_like=True, omit_defaults=True):
@@ -138,7 +139,7 @@ class Timer(msgspec.Struct, array_like=True, omit_defaults=True):
 
     Attributes:
         due: when. id: of the timer, or of the job, or of the workflow and step, that waits for it.
-        target: what it does. name: of the action or schedule.
+        target: what it does. name: of the action or schedule, or the job that others come after.
         arguments: a MessagePack array.
         late, grace: what to do if it is more than so many ns late.
         key: one timer has it.

@@ -5,7 +5,9 @@ What must stay true: an outcome can be stored and sent; nothing of it needs the 
 
 from __future__ import annotations
 
+import math
 import traceback
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -15,6 +17,8 @@ from walnut.jobs.errors import ResultTooLarge
 TRACE_BYTES: Final = 4096
 """Of a traceback: its end, where the cause is."""
 MESSAGE_BYTES: Final = 1024
+MOST_SECONDS: Final = 366 * 86_400.0
+"""The longest time that somebody may ask to be left alone for."""
 
 
 class Success(msgspec.Struct, frozen=True, array_like=True, tag=1):
@@ -47,7 +51,7 @@ def success(result: object, task: str, result_bytes: int) -> Success:
     """What a task of this name returned. Raises ResultTooLarge."""
     try:
         data = msgspec.msgpack.encode(result)
-    except (TypeError, ValueError, OverflowError) as error:
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise ResultTooLarge(
             f"{task} returned what can't be stored ({error}): return plain data, or structs"
         ) from error
@@ -60,32 +64,29 @@ def success(result: object, task: str, result_bytes: int) -> Success:
 
 
 def failure(error: BaseException) -> Failure:
-    """What an exception is on record, however odd it is."""
-    lines = "".join(traceback.format_exception(error))
+    """What an exception is on record."""
     return Failure(
         error=name_of(type(error)),
-        message=_plain(_words(error)[:MESSAGE_BYTES]),
+        message=_text(str, error)[:MESSAGE_BYTES],
         kinds=[name_of(kind) for kind in type(error).__mro__[:-1]],
-        trace=_plain(lines[-TRACE_BYTES:]),
+        trace=_text(lambda error: "".join(traceback.format_exception(error)), error)[-TRACE_BYTES:],
         retry_after=_seconds(getattr(error, "retry_after", None)),
     )
 
 
-def _words(error: BaseException) -> str:
+def _text(of: Callable[[BaseException], str], error: BaseException) -> str:
+    """What an error says of itself, as text that can be stored."""
     try:
-        return str(error)
-    except Exception:
-        return "(its __str__ failed)"
+        return of(error).encode("utf-8", "backslashreplace").decode()
+    except Exception as another:
+        return f"(it can't say: {type(another).__name__})"
 
 
-def _plain(text: str) -> str:
-    """Without what UTF-8 has no bytes for, as file names may hold."""
-    return text.encode(errors="backslashreplace").decode()
-
-
-def _seconds(value: object) -> float | None:
-    """A number of seconds; None if it is something else, as the attributes of others may be."""
-    return float(value) if isinstance(value, int | float) and 0 <= value < 1e9 else None
+def _seconds(wanted: object) -> float | None:
+    """Others' errors have a `retry_after` too, and anything may be in it."""
+    if isinstance(wanted, int | float) and 0 <= wanted < math.inf:
+        return min(float(wanted), MOST_SECONDS)
+    return None
 
 
 def name_of(kind: type) -> str:

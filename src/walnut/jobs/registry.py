@@ -88,6 +88,6 @@ class Registry:
             found: Any = importlib.import_module(module)
             for part in path.split("."):
                 found = getattr(found, part)
-        except (ImportError, AttributeError, ValueError):
+            return self.add_action(found, name) if callable(found) else None
+        except Exception:  # importing runs whatever the module has; what fails is not declared
             return None
-        return self.add_action(found, name) if callable(found) else None

@@ -24,6 +24,9 @@ from walnut.store.transaction import Transaction
 
 NIL: Final = b"\xc0"
 """None, in MessagePack."""
+UNDO: Final = "undo "
+"""Before what was asked for, in steps that compensate."""
+BROKEN: Final = "walnut.jobs.errors.NonDeterminism"
 TIMED_OUT: Final = Failure("TimeoutError", "the signal did not come in time", ["TimeoutError"])
 
 
@@ -51,12 +54,20 @@ class Step(msgspec.Struct, array_like=True, omit_defaults=True):
 
 
 class Signal(msgspec.Struct, array_like=True):
-    """A signal that no step has taken yet."""
+    """A signal that no step has taken yet. `order`: of its sending."""
 
     flow: str
     name: str
-    id: str
+    order: int
     payload: bytes
+
+
+class Resting(msgspec.Struct, frozen=True):
+    """A workflow in memory that does nothing but wait for steps."""
+
+    flow: str
+    attempt: int
+    awaited: list[int]
 
 
 class Steps:
@@ -70,11 +81,12 @@ class Steps:
         self._ledger = ledger
         self.steps = store.table("jobs.steps", Step, key=lambda step: (step.flow, step.number))
         self.signals = store.table(
-            "jobs.signals", Signal, key=lambda signal: (signal.flow, signal.name, signal.id)
+            "jobs.signals", Signal, key=lambda signal: (signal.flow, signal.name, signal.order)
         )
         self.stirred: Callable[[Step], object] = nobody
         ledger.stepped = self._child_ended
         ledger.flow_ended = self._flow_ended
+        ledger.flow_again = self._again
         ledger.forgotten = self._forget
 
     # -- by the workflow ------------------------------------------------------------------------
@@ -109,7 +121,7 @@ class Steps:
     def _until(self, tx: Transaction, step: Step, due: int) -> None:
         step.due = due
         self._ledger.timers.put(tx, Timer(due, _timer_id(step), Target.STEP))
-        tx.after(self._ledger.rung, due)
+        self._ledger.ring(tx, due)
         self.steps.put(tx, step)
 
     def await_signal(
@@ -119,18 +131,23 @@ class Steps:
         self.check(tx, step.flow, attempt)
         waiting = next(self.signals.scan(tx, (step.flow, step.signal), limit=1), None)
         if waiting is not None:
-            self.signals.delete(tx, (waiting.flow, waiting.name, waiting.id))
+            self.signals.delete(tx, (waiting.flow, waiting.name, waiting.order))
             self._done(tx, step, waiting.payload, None)
         elif nanoseconds is not None:
             self._until(tx, step, tx.time + nanoseconds)
         else:
             self.steps.put(tx, step)
 
-    def rest(self, tx: Transaction, flow: str, attempt: int, awaited: list[int]) -> bool:
-        """The workflow has nothing to do until one of these steps is done; returns whether it was put
-        to sleep, which it is not if one is done by now. Raises Fenced."""
-        job = self.check(tx, flow, attempt)
-        for step in self.steps.get_many(tx, [(flow, number) for number in awaited]):
+    def rest(self, tx: Transaction, resting: list[Resting]) -> list[bool]:
+        """These workflows have nothing to do until one of the steps they wait for is done; returns which
+        were put to sleep, which those are not that have a step done by now, or are over."""
+        return [self._rest(tx, one) for one in resting]
+
+    def _rest(self, tx: Transaction, one: Resting) -> bool:
+        job = self._ledger.jobs.get(tx, one.flow)
+        if job is None or job.state is not State.RUNNING or job.attempt != one.attempt:
+            return False
+        for step in self.steps.get_many(tx, [(one.flow, number) for number in one.awaited]):
             if step is None or step.done:
                 return False
         self._ledger.sleep(tx, job)
@@ -149,7 +166,7 @@ class Steps:
             if step.signal == name and not step.done:
                 self._done(tx, step, payload, None)
                 return
-        self.signals.put(tx, Signal(flow, name, tx.new_id().hex, payload))
+        self.signals.put(tx, Signal(flow, name, _moment(tx), payload))
 
     def waken(self, tx: Transaction, timer: str) -> None:
         """The timer of a step has fired."""
@@ -171,41 +188,70 @@ class Steps:
         if step.due:
             self._ledger.timers.delete(tx, (step.due, _timer_id(step)))
             step.due = 0
-        step.done, step.result, step.error = True, result, error
-        step.order = tx.lsn << 20 | len(tx.then)
-        self.steps.put(tx, step)
+        self._close(tx, step, result, error)
         self._ledger.wake(tx, step.flow)
-        tx.after(self.stirred, step)
+        tx.after(self._tell_stirred, step)
+
+    def _close(self, tx: Transaction, step: Step, result: bytes, error: Failure | None) -> None:
+        step.done, step.result, step.error = True, result, error
+        step.order = _moment(tx)
+        self.steps.put(tx, step)
+
+    def _tell_stirred(self, step: Step) -> None:
+        self.stirred(step)
 
     # -- the end --------------------------------------------------------------------------------
 
     def _flow_ended(self, tx: Transaction, flow: Job) -> None:
-        """What a workflow that ended still waits for is called off."""
+        """What a workflow that ended still waits for is called off. Not if its code does not fit its
+        record: it is to go on where it was, with the right code."""
+        if not _broken(flow):
+            self._call_off(tx, flow)
+
+    def _call_off(self, tx: Transaction, flow: Job) -> None:
         for step in list(self.steps.scan(tx, flow.id)):
             if step.done:
                 continue
             if step.due:
                 self._ledger.timers.delete(tx, (step.due, _timer_id(step)))
+            self._close(tx, step, b"", Failure(CANCELLED, "the workflow ended before"))
             child = self._ledger.jobs.get(tx, step.child) if step.child else None
-            step.done, step.error = True, Failure(CANCELLED, "the workflow ended before")
-            self.steps.put(tx, step)
             if child is not None and not child.state.ended:
                 self._ledger.cancel(tx, child.id, "the workflow it is a step of ended")
 
-    def reopen(self, tx: Transaction, flow: str) -> None:
-        """A workflow that failed gets another chance: from its first step that failed on, nothing
-        counts."""
-        failed = False
-        for step in list(self.steps.scan(tx, flow)):
-            failed = failed or step.error is not None
-            if failed:
-                self.steps.delete(tx, (flow, step.number))
+    def _again(self, tx: Transaction, flow: Job) -> None:
+        """A workflow failed and will be tried again."""
+        self._flow_ended(tx, flow)
+        self.reopen(tx, flow)
+
+    def reopen(self, tx: Transaction, flow: Job) -> None:
+        """A workflow that failed gets another chance. From its first step that failed on, nothing
+        counts. If it was compensated, nothing counts at all; if that failed, it goes on with that. If
+        its code did not fit its record, all of the record counts."""
+        if _broken(flow):
+            return
+        steps = list(self.steps.scan(tx, flow.id))
+        undone = [step for step in steps if step.what.startswith(UNDO)]
+        failed = [step.number for step in undone or steps if step.error is not None]
+        first = failed[0] if failed else 0 if undone else len(steps)
+        for step in steps[first:]:
+            self.steps.delete(tx, (flow.id, step.number))
 
     def _forget(self, tx: Transaction, flow: Job) -> None:
+        self._call_off(tx, flow)
         for step in list(self.steps.scan(tx, flow.id)):
             self.steps.delete(tx, (flow.id, step.number))
         for signal in list(self.signals.scan(tx, flow.id)):
-            self.signals.delete(tx, (flow.id, signal.name, signal.id))
+            self.signals.delete(tx, (flow.id, signal.name, signal.order))
+
+
+def _moment(tx: Transaction) -> int:
+    """Grows with each row that is written, in this transaction and from one to the next."""
+    return tx.lsn << 20 | len(tx.writes)
+
+
+def _broken(flow: Job) -> bool:
+    return flow.error is not None and flow.error.error == BROKEN
 
 
 def _timer_id(step: Step) -> str:

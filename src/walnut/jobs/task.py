@@ -183,7 +183,13 @@ class Task(Generic[P, T]):
     def reconcile(self, function: Ask) -> Ask:
         """Decorates `function(context, *arguments)`: it finds out whether an attempt that was lost has
         done what it was to do, and gives `Happened(result)` if so, None if not. It is asked before
-        the next attempt, on the same executor."""
+        the next attempt, on the same executor. Raises InvalidTask for a coroutine function, if the
+        task is none."""
+        if inspect.iscoroutinefunction(function) and self.options.runs != "loop":
+            raise InvalidTask(
+                f"{self.name} runs on {self.options.runs!r}, and what it has to reconcile is a coroutine "
+                "function: make both such functions, or none"
+            )
         self.ask = function
         return function
 
@@ -243,6 +249,11 @@ def declare(
     if inspect.iscoroutinefunction(function) and options.get("runs", "thread") == "thread":
         options = options | {"runs": "loop"}
     made = TaskOptions(**options)
+    if kind == "workflow" and (made.timeout, made.stall) != (None, None):
+        raise InvalidTask(
+            f"{function.__qualname__} is a workflow, which may take for ever: limit its steps, or let it "
+            "wait for a signal with a timeout"
+        )
     if (made.runs in {"loop", FLOW}) != inspect.iscoroutinefunction(function):
         raise InvalidTask(
             f"{function.__qualname__} would run on {made.runs!r}: coroutine functions run on 'loop', "

@@ -88,7 +88,7 @@ class Timers:
 
     def set(self, tx: Transaction, timer: Timer) -> Timer:
         """Set it."""
-        tx.after(self._ledger.rung, timer.due)
+        self._ledger.ring(tx, timer.due)
         return self._timers.put(tx, timer)
 
     def unset(self, tx: Transaction, key: str) -> bool:
@@ -139,11 +139,17 @@ class Timers:
         timer = next(self._timers.scan(reader, start=since, limit=1), None)
         return None if timer is None else timer.due
 
-    def can_fire(self, timer: Timer) -> bool:
+    def can_fire(self, reader: Reader, timer: Timer) -> bool:
         """Whether the code it needs is here."""
         if timer.target is Target.ACTION:
             return self._registry.action(timer.name) is not None
+        if timer.target is Target.SCHEDULE:
+            schedule = self.schedules.get(reader, timer.name)
+            return schedule is None or self._known(schedule.what)
         return True
+
+    def _known(self, what: str) -> bool:
+        return self._registry.task(what) is not None or self._registry.action(what) is not None
 
     def fire(self, tx: Transaction, timers: Sequence[Timer]) -> int:
         """Fire these, as far as they are still set; returns how many. Raises what an action does."""
@@ -157,8 +163,8 @@ class Timers:
     def _fire(self, tx: Transaction, timer: Timer) -> None:
         match timer.target:
             case Target.ACTION:
-                due = timer.first_due or timer.due
-                if timer.late == "skip" and tx.time - due > timer.grace:
+                late = tx.time - timer.due > timer.grace and not timer.failures
+                if late and timer.late == "skip":
                     return
                 action = self._registry.action(timer.name)
                 assert action is not None, "can_fire said so"
@@ -169,11 +175,19 @@ class Timers:
                 self._fire_schedule(tx, timer)
             case Target.STEP:
                 self.waken(tx, timer.id)
+            case Target.FOLLOWERS:
+                self._ledger.let_go(tx, timer.name)
 
     def _fire_schedule(self, tx: Transaction, timer: Timer) -> None:
+        schedule = self._advance(tx, timer)
+        if schedule is not None:
+            self.begin(tx, schedule.what, schedule.arguments)
+
+    def _advance(self, tx: Transaction, timer: Timer) -> Schedule | None:
+        """A schedule is due, and will be again; returns it unless this time is to be skipped."""
         schedule = self.schedules.get(tx, timer.name)
         if schedule is None or schedule.due != timer.due:
-            return
+            return None
         missed = tx.time - timer.due > LATE_AFTER
         behind = utc(timer.due) if schedule.missed == "each" else max(utc(timer.due), tx.now)
         upcoming = following(schedule.recurrence, behind)
@@ -185,12 +199,16 @@ class Timers:
         self.schedules.put(tx, schedule)
         if upcoming is not None:
             self.set(tx, Timer(schedule.due, timer.id, Target.SCHEDULE, schedule.name))
-        if not skip:
-            self.begin(tx, schedule.what, schedule.arguments)
+        return None if skip else schedule
 
     def failed(self, tx: Transaction, timer: Timer, failure: Failure) -> None:
-        """An action raised: the timer is tried again later, or becomes a dead job."""
+        """An action raised: the timer is tried again later, or becomes a dead job. What a schedule says
+        could not be begun: that becomes a dead job."""
+        assert timer.target in {Target.ACTION, Target.SCHEDULE}, "others call no code but ours"
         if not self._timers.delete(tx, (timer.due, timer.id)):
+            return
+        if timer.target is Target.SCHEDULE:
+            self._not_begun(tx, timer, failure)
             return
         timer.failures += 1
         timer.first_due = timer.first_due or timer.due
@@ -205,6 +223,18 @@ class Timers:
             timer.id, ACTION + timer.name, State.DEAD, timer.arguments, "timers", "timer", 0,
             timer.first_due, ended=tx.time, attempt=timer.failures, failures=timer.failures,
             error=failure,
+        )  # fmt: skip
+        self._ledger.jobs.put(tx, job)
+
+    def _not_begun(self, tx: Transaction, timer: Timer, failure: Failure) -> None:
+        schedule = self._advance(tx, timer)
+        if schedule is None:
+            return
+        task = self._registry.task(schedule.what)
+        queue, runs = (task.options.queue, task.options.runs) if task else ("timers", "timer")
+        job = Job(
+            tx.new_id().hex, schedule.what, State.DEAD, schedule.arguments, queue, runs, tx.time,
+            tx.time, ended=tx.time, failures=1, error=failure,
         )  # fmt: skip
         self._ledger.jobs.put(tx, job)
 

@@ -30,9 +30,10 @@ import msgspec
 from walnut.jobs.attempts import Attempt
 from walnut.jobs.errors import Fenced, InvalidArguments, JobFailed, NonDeterminism
 from walnut.jobs.outcome import Outcome, failure, success
-from walnut.jobs.steps import NIL, Step, Steps
+from walnut.jobs.steps import NIL, UNDO, Resting, Step, Steps
 from walnut.jobs.task import Task, pack, returns
-from walnut.log.errors import LogFailed, LogFull
+from walnut.log.errors import EndMoved, LogClosed, LogFailed, LogFull
+from walnut.store.errors import StoreClosed
 from walnut.store.transaction import Transaction
 
 if TYPE_CHECKING:
@@ -43,6 +44,11 @@ QUIET_TURNS: Final = 10
 """Turns of the loop in which whatever follows from an outcome is asked."""
 FULL_SECONDS: Final = 0.5
 """How long it waits for space on the disk."""
+MOST_SECONDS: Final = 100 * 366 * 86_400.0
+STUCK_SECONDS: Final = 10.0
+"""Outcomes that the code has not asked for in this time it never will."""
+RESTING: Final = 256
+"""Workflows that are put to sleep in one transaction."""
 ID_SPACE: Final = uuid.UUID("6f6b3c6e-8d0b-4c5e-9e0a-57a1b7f10b5d")
 """The name space of ids that workflows make (RFC 9562, version 5)."""
 
@@ -73,6 +79,8 @@ class Flow:
         self._asked = 0
         self._ids = 0
         self._working = 0
+        self._over = False
+        self._undoing = False
         self._waiting: dict[int, asyncio.Future[Step]] = {}
         self._undo: list[tuple[Any, tuple[Any, ...]]] = []
         self._versions: dict[str, int] = {}
@@ -80,6 +88,7 @@ class Flow:
         self._record = {step.number: step for step in steps_on_record}
         done = [step for step in steps_on_record if step.done]
         self._outcomes = deque(sorted(done, key=lambda step: step.order))
+        self._told = {step.number for step in done}
         self._giving = False
         self.moved = self._loop.time()
         """When something last happened."""
@@ -221,8 +230,11 @@ class Flow:
 
     def _ask(self, what: str, arguments: bytes) -> tuple[Step, bool]:
         """The next step, and whether it is on record. Raises NonDeterminism."""
-        if self._attempt.asked or self._attempt.asleep:
+        if self._attempt.asked or self._attempt.asleep or (self._over and not self._undoing):
             raise Asleep
+        if self.broken is not None:
+            raise self.broken
+        what = UNDO + what if self._undoing else what
         number = self._asked
         self._asked += 1
         digest = hashlib.blake2b(arguments, digest_size=8).digest()
@@ -251,27 +263,44 @@ class Flow:
         if begin is None:
             self._give_soon()
         else:
-            await self._commit(begin)
+            await self._begin(step, begin)
         done = await waiting
         if done.error is not None:
             error = done.error
             raise JobFailed(done.child or self.job, done.what, error.error, error.message)
         return msgspec.msgpack.decode(done.result, type=kind)
 
-    async def _commit(self, begin: Callable[[Transaction], None]) -> None:
+    async def _begin(self, step: Step, begin: Callable[[Transaction], None]) -> None:
+        try:
+            await self._commit(begin)
+        except (
+            Exception
+        ) as raised:  # what the caller gave can't be done: so it failed, at replays too
+            error = failure(raised)
+            step.child, step.due = "", 0
+
+            def record(tx: Transaction) -> None:
+                self._steps.record(tx, self._attempt.job.attempt, step, NIL, error)
+
+            await self._commit(record)
+
+    async def _commit(self, function: Callable[[Transaction], None]) -> None:
         while True:
             try:
-                await self._jobs.store.run(begin)
-            except LogFull:
+                await self._jobs.store.run(function)
+            except (LogFull, EndMoved):
                 await asyncio.sleep(FULL_SECONDS)
-            except (Fenced, LogFailed) as error:
+            except (Fenced, LogFailed, LogClosed, StoreClosed) as error:
                 raise Asleep from error
             else:
                 return
 
     def stirred(self, step: Step) -> None:
         """A step is done, and that is durable."""
+        if step.number in self._told:  # it was done while the record was read
+            return
         self.moved = self._loop.time()
+        self._told.add(step.number)
         self._outcomes.append(step)
         self._give_soon()
 
@@ -307,23 +336,36 @@ class Flow:
                 f"step {left[0].number} is on record as {left[0].what!r}", "the end"
             )
 
-    def check_stuck(self) -> None:
-        """Nothing has happened for long; break off if that is as outcomes are there that the code
-        doesn't ask for."""
+    def is_stuck(self) -> bool:
+        """Nothing has happened for long; whether that is as outcomes are there that the code doesn't ask
+        for."""
         if self._outcomes and not self._working and not self._giving:
             lost = self._outcomes[0]
             self.break_off(f"step {lost.number} is on record as {lost.what!r}", "others only")
+        return self.broken is not None
 
     @property
     def awaited(self) -> list[int]:
         """The steps it waits for, if there is nothing else that it does; none otherwise."""
-        return [] if self._working else list(self._waiting)
+        return [] if self._working or self.broken else list(self._waiting)
+
+    def end(self) -> None:
+        """The code has ended: branches of it that are left end too."""
+        self._over = True
+        for waiting in self._waiting.values():
+            waiting.cancel()
 
     async def undo(self) -> None:
         """Run what was said by `compensate`, the newest first. Raises JobFailed."""
+        self.end()
         while self._undo:
             what, args = self._undo.pop()
-            await self.run(what, *args)
+            self._undoing = True
+            try:
+                step = self.run(what, *args)
+            finally:
+                self._undoing = False
+            await step
 
 
 class Flows:
@@ -341,16 +383,25 @@ class Flows:
     async def perform(self, attempt: Attempt) -> Outcome | None:
         """Run an attempt at a workflow; None if it is to begin again later, or no longer wanted."""
         flow = Flow(self._jobs, self._steps, attempt)
-        self.running[flow.job] = (flow, attempt)
+        self.running[flow.job] = running = (flow, attempt)
         try:
             outcome = await self._ended(flow, attempt)
         except Asleep:
             outcome = None
+        except asyncio.CancelledError:
+            if flow.broken is None:
+                raise
+            outcome = None
         finally:
-            del self.running[flow.job]
-        return outcome if flow.broken is None else failure(flow.broken)
+            flow.end()
+            if self.running.get(flow.job) is running:
+                del self.running[flow.job]
+        if flow.broken is not None:
+            return failure(flow.broken)
+        # Code that was asked to stop and went on has not been where it says it has.
+        return None if attempt.asked or attempt.asleep else outcome
 
-    async def _ended(self, flow: Flow, attempt: Attempt) -> Outcome:
+    async def _ended(self, flow: Flow, attempt: Attempt) -> Outcome | None:
         task = attempt.task
         try:
             arguments = task.arguments.decode(attempt.call.arguments)
@@ -377,30 +428,41 @@ class Flows:
 
     async def rest(self, before: float) -> None:
         """Put those to sleep to which nothing has happened since then."""
-        for flow, attempt in list(self.running.values()):
-            if flow.moved > before or attempt.asked:
-                continue
-            flow.check_stuck()
-            if flow.broken is None:
-                if not flow.awaited or not await self._asleep(flow, attempt):
-                    continue
-                attempt.asleep = True
-            if isinstance(attempt.running, asyncio.Task):
-                attempt.running.cancel()
+        now = asyncio.get_running_loop().time()
+        idle = [
+            (flow, attempt)
+            for flow, attempt in self.running.values()
+            if flow.moved <= before and not attempt.asked
+        ]
+        for flow, attempt in idle:
+            if flow.moved <= now - STUCK_SECONDS and flow.is_stuck():
+                _cancel(attempt)
+        waiting = [(flow, attempt) for flow, attempt in idle if flow.awaited]
+        for begin in range(0, len(waiting), RESTING):
+            await self._rest(waiting[begin : begin + RESTING])
 
-    async def _asleep(self, flow: Flow, attempt: Attempt) -> bool:
-        number, awaited = attempt.job.attempt, flow.awaited
-        return await self._jobs.store.run(
-            lambda tx: self._steps.rest(tx, flow.job, number, awaited)
-        )
+    async def _rest(self, waiting: list[tuple[Flow, Attempt]]) -> None:
+        resting = [
+            Resting(flow.job, attempt.job.attempt, flow.awaited) for flow, attempt in waiting
+        ]
+        asleep = await self._jobs.store.run(self._steps.rest, resting)
+        for (_, attempt), rests in zip(waiting, asleep, strict=True):
+            if rests:
+                attempt.asleep = True
+                _cancel(attempt)
+
+
+def _cancel(attempt: Attempt) -> None:
+    if isinstance(attempt.running, asyncio.Task):
+        attempt.running.cancel()
 
 
 def _nanoseconds(time: dt.timedelta | float) -> int:
     seconds = time.total_seconds() if isinstance(time, dt.timedelta) else float(time)
-    if seconds < 0:
-        raise InvalidArguments(f"a step can't take {seconds} s: give a time that is not negative")
+    if not 0 <= seconds <= MOST_SECONDS:
+        raise InvalidArguments(f"a step can't take {seconds} s: give 0 to {MOST_SECONDS:g}")
     return int(seconds * 1e9)
 
 
 def _name(function: Callable[..., Any]) -> str:
-    return getattr(function, "__qualname__", None) or repr(function)
+    return getattr(function, "__qualname__", None) or type(function).__qualname__
