@@ -24,6 +24,7 @@ import msgspec
 from walnut.jobs.attempts import Attempt, Attempts
 from walnut.jobs.board import Board, Entry
 from walnut.jobs.executors.runner import Runner
+from walnut.jobs.leases import OUTSIDE
 from walnut.jobs.ledger import CANCELLED, LIVE, LOST, Ended, Ledger, nobody
 from walnut.jobs.model import SECOND, Job, JobsOptions, State, Timer
 from walnut.jobs.outcome import Failure, failure
@@ -48,6 +49,8 @@ KEEP_SECONDS: Final = 30.0
 """How often what ended long ago is dropped."""
 REST_SECONDS: Final = 0.25
 """How often it is looked for workflows that may be taken out of memory."""
+SWEPT: Final = 1000
+"""Rows looked at in each turn for attempts that nobody makes any more."""
 NEVER: Final = 1 << 63
 DOWN: Final = (LogFull, LogFailed, LogClosed, StoreClosed, EndMoved)
 """The store can't take a transaction, whatever is in it."""
@@ -117,6 +120,8 @@ class Dispatcher:
             dict(runners), self._options, self.post, self._attempt_ended, flows.perform
         )
         self._over: list[Ended] = []
+        self._sweeping = True
+        self._swept: str | None = None
         self._needs: dict[str, Mapping[str, float]] = {}
         self._since = 0
         self._next_due = 0
@@ -140,6 +145,8 @@ class Dispatcher:
 
     def offer(self, job: Job) -> None:
         """A job is ready. From any thread."""
+        if job.runs == OUTSIDE:  # whoever wants it asks for it
+            return
         self.post(self._board.offer, entry_of(job))
 
     def rung(self, due: int, now: int) -> None:
@@ -190,7 +197,8 @@ class Dispatcher:
     async def run(self) -> None:
         """Run jobs until `stop`. Raises what made the store fail."""
         try:
-            self._recover()
+            self._read_pauses()
+            self._load()
             while await self._pass():
                 pass
         except Exception as error:
@@ -260,13 +268,16 @@ class Dispatcher:
         """Do what there is to do; returns whether there may be more."""
         now = self._loop.time()
         self.attempts.check(now)
+        swept = self._sweeping
+        if swept:
+            self._sweep()
         fired = not self._draining and await self._fire()
         left = await self._look_after(now)
         picked = [] if self._draining else self._pick()
         over = self._over[:BATCH]
         if over or picked:
             await self._commit(over, picked)
-        return bool(fired or left or picked or over)
+        return bool(swept or fired or left or picked or over)
 
     def _pick(self) -> list[Entry]:
         for queue, runs, tenant in self._board.short():
@@ -462,44 +473,44 @@ class Dispatcher:
 
     # -- the tables -----------------------------------------------------------------------------
 
-    def _recover(self) -> None:
-        """Whatever is on record as running is not: this is the only one that runs jobs."""
-        self._read_pauses()
-        for job in self._load():
-            why = Failure(LOST, "the server stopped while it ran", [LOST])
-            lost = Ended(job.id, job.attempt, why)
-            self._over.append(lost)
-            self.metrics.recovered += 1
+    def _sweep(self) -> None:
+        """Look, some rows at a time, for attempts on record that nobody makes: since the log has one
+        writer, whoever made them is gone. Leases end by their timers."""
+        page = self._ledger.line.page(self._store, LIVE, limit=SWEPT, cursor=self._swept)
+        known = self.attempts.running.keys() | {ended.job for ended in self._over}
+        for job in page.rows:
+            if job.state is State.RUNNING and job.runs != OUTSIDE and job.id not in known:
+                why = Failure(LOST, "the server stopped while it ran", [LOST])
+                self._over.append(Ended(job.id, job.attempt, why))
+                self.metrics.recovered += 1
+        self._swept, self._sweeping = page.cursor, page.cursor is not None
 
     def _read_pauses(self) -> None:
         self._board.pause({pause.queue for pause in self._ledger.pauses.scan(self._store)})
 
-    def _load(self) -> list[Job]:
-        """Offer what is ready, tenant by tenant, and return what is on record as running but is not
-        running here."""
-        line, running = self._ledger.line, list[Job]()
+    def _load(self) -> None:
+        """Offer what is ready, tenant by tenant."""
+        line = self._ledger.line
         at: tuple[str, ...] = ()
         while (job := next(line.scan(self._store, LIVE, start=at, limit=1), None)) is not None:
-            running += self._refill(job.queue, job.runs, job.tenant)
+            if job.runs != OUTSIDE:
+                self._refill(job.queue, job.runs, job.tenant)
             at = (job.queue, job.runs, job.tenant + "\0")
-        return [job for job in running if job.id not in self.attempts.running]
 
-    def _refill(self, queue: str, runs: str, tenant: str) -> list[Job]:
-        """Offer the next jobs of a tenant; returns those that are on record as running."""
+    def _refill(self, queue: str, runs: str, tenant: str) -> None:
+        """Offer the next jobs of a tenant."""
         entries: list[Entry] = []
-        running: list[Job] = []
         most = 2 * self._options.window
         for job in self._ledger.line.scan(self._store, (LIVE, queue, runs, tenant)):
+            if len(entries) == most:
+                break
             if job.state is State.RUNNING:
-                running.append(job)
-            elif self._registry.task(job.task) is None:
+                continue
+            if self._registry.task(job.task) is None:
                 self._board.unknown[job.task] += 1
             else:
                 entries.append(entry_of(job))
-                if len(entries) == most:
-                    break
         self._board.refill(queue, runs, tenant, entries, more=len(entries) == most)
-        return running
 
     # -- stopping -------------------------------------------------------------------------------
 

@@ -30,6 +30,7 @@ from walnut.jobs.errors import (
     InvalidTask,
     JobFailed,
     NotPossible,
+    ResultTooLarge,
     UnknownJob,
     UnknownQueue,
 )
@@ -37,6 +38,7 @@ from walnut.jobs.executors.futures import FutureRunner
 from walnut.jobs.executors.processes import ProcessOptions, ProcessRunner
 from walnut.jobs.executors.runner import Runner
 from walnut.jobs.executors.threads import ThreadRunner
+from walnut.jobs.leases import OUTSIDE, Leases
 from walnut.jobs.ledger import CANCELLED, Ledger, nobody
 from walnut.jobs.model import (
     SECOND,
@@ -48,7 +50,7 @@ from walnut.jobs.model import (
     State,
     Timer,
 )
-from walnut.jobs.outcome import Failure
+from walnut.jobs.outcome import MOST_SECONDS, Failure, Outcome, Success
 from walnut.jobs.recurrence import Recurrence
 from walnut.jobs.registry import Action, Registry
 from walnut.jobs.retry import Retry
@@ -103,6 +105,8 @@ class Jobs:
         self._timers.begin = self._begin
         self._steps = Steps(store, self._ledger)
         self._timers.waken = self._steps.waken
+        self._leases = Leases(self._ledger)
+        self._timers.leased = self._leases.over
         self._flows = Flows(self, self._steps)
         self._alongside: list[Callable[[], AbstractAsyncContextManager[Any]]] = []
         self._executors = dict(executors or {})
@@ -180,16 +184,18 @@ class Jobs:
     def add(self, task: Task[P, T]) -> Task[P, T]:
         """Make known a task that was declared without a `Jobs`. Raises InvalidTask, UnknownQueue."""
         runs = task.options.runs
-        if runs not in {FLOW, "loop", "thread", "process", *self._executors}:
+        if runs not in {FLOW, OUTSIDE, "loop", "thread", "process", *self._executors}:
             raise UnknownQueue(
-                f"{task.name} runs on {runs!r}: that is none of loop, thread, process and those given "
-                "to Jobs as `executors`"
+                f"{task.name} runs on {runs!r}: that is none of loop, thread, process, outside and those "
+                "given to Jobs as `executors`"
             )
         options = task.options
         if runs != "process" and (options.memory_bytes or options.cpu_seconds):
             raise InvalidTask(
                 f"{task.name} runs on {runs!r}: only 'process' can limit memory and time"
             )
+        if runs == OUTSIDE and (options.timeout or options.stall or options.resources):
+            raise InvalidTask(f"{task.name} runs outside, where its lease is all that limits it")
         if runs in self._executors and options.stall:
             raise InvalidTask(
                 f"{task.name} runs on {runs!r}, where signs of life don't get through"
@@ -402,6 +408,40 @@ class Jobs:
     def resume(self, tx: Transaction, queue: str) -> bool:
         """Go on with a queue; returns whether it was paused."""
         return self._ledger.resume(tx, queue)
+
+    # -- workers outside ------------------------------------------------------------------------
+
+    def lease(self, tx: Transaction, queue: str, seconds: float, limit: int = 1) -> list[Job]:
+        """Jobs for a worker outside this process, of tasks with `runs="outside"`: attempts of which it
+        has to `report`, or `renew` them, within so many seconds. Limits of the queue but pauses don't
+        bind it. Raises InvalidArguments."""
+        if not 0 < seconds <= MOST_SECONDS or limit < 1:
+            raise InvalidArguments(
+                f"a lease of {seconds} s for {limit} jobs: give positive numbers"
+            )
+        return self._leases.take(tx, queue, seconds, limit)
+
+    def renew(
+        self,
+        tx: Transaction,
+        job: Job,
+        seconds: float,
+        progress: float = 0.0,
+        text: str = "",
+    ) -> Job:
+        """Keep a job that was leased for so many more seconds. Raises Fenced if the lease is over."""
+        return self._leases.renew(tx, job.id, job.attempt, seconds, progress, text)
+
+    def report(self, tx: Transaction, job: Job, outcome: Outcome | None) -> None:
+        """What became of a job that was leased: Success, Failure, or None to hand it back.
+
+        Raises Fenced if the lease is over; ResultTooLarge."""
+        if isinstance(outcome, Success) and len(outcome.result) > self.options.result_bytes:
+            raise ResultTooLarge(
+                f"{job.task} brought {len(outcome.result)} bytes and may bring "
+                f"{self.options.result_bytes}: keep large results in files"
+            )
+        self._leases.report(tx, job.id, job.attempt, outcome)
 
     # -- reading --------------------------------------------------------------------------------
 

@@ -69,7 +69,7 @@ class Leases:
         job.lease = tx.time + int(seconds * SECOND)
         self._ledger.jobs.put(tx, job)
         self._ledger.timers.put(tx, Timer(job.lease, job.id, Target.LEASE))
-        tx.after(self._ledger.rung, job.lease)
+        self._ledger.ring(tx, job.lease)
 
     def renew(
         self, tx: Transaction, job: str, attempt: int, seconds: float, progress: float, text: str

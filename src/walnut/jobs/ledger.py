@@ -139,14 +139,12 @@ class Ledger:
     def claim(self, tx: Transaction, ids: Iterable[str]) -> list[Job]:
         """Begin an attempt at each of these that is READY still; returns them."""
         claimed = []
-        lease = tx.time + int(self.options.lease * SECOND)
         for job in self.jobs.get_many(tx, list(ids)):
             if job is None or job.state is not State.READY:
                 continue
             job.state = State.RUNNING
             job.attempt += 1
             job.started = tx.time
-            job.lease = lease
             claimed.append(self.jobs.put(tx, job))
         return claimed
 
@@ -217,7 +215,6 @@ class Ledger:
             if row is None or row.state is not State.RUNNING or row.attempt != note.attempt:
                 continue
             row.progress, row.text = note.progress or 0.0, note.text
-            row.lease = tx.time + int(self.options.lease * SECOND)
             self.jobs.put(tx, row)
 
     # -- on the way -----------------------------------------------------------------------------

@@ -68,7 +68,7 @@ class Job(msgspec.Struct, array_like=True, omit_defaults=True):
         after: the jobs it comes after. followers: how many come after it and were neither done nor
             forgotten; as long as there are any its result is kept, so that they can be retried.
         failures: attempts that raised. losses: attempts that were never heard of again.
-        lease: an attempt that gives no sign of life until then is lost.
+        lease: an attempt outside this process that gives no sign of life until then is lost.
         doubtful: the last attempt was lost, and may have had its effect outside.
         error: of the last attempt that failed.
         progress, text: what it said of itself, as of some seconds ago.
@@ -132,6 +132,7 @@ class Target(enum.IntEnum):
     SCHEDULE = 3
     STEP = 4
     FOLLOWERS = 5
+    LEASE = 6
 
 
 class Timer(msgspec.Struct, array_like=True, omit_defaults=True):
@@ -220,7 +221,6 @@ class JobsOptions(msgspec.Struct, frozen=True, kw_only=True):
         queues: limits of queues, by name. Those not named have none.
         resources: what there is of what tasks say they take: `{"cpu": 4, "gpu": 1}`.
         ageing: seconds of waiting that weigh as much as one step of priority.
-        lease: seconds without a sign of life from its executor after which an attempt is lost.
         losses: a job whose attempts were lost so often is dead: it may be what kills its workers.
         cancel_grace: seconds between asking an attempt to stop and ending it.
         record_every: seconds between recordings of progress.
@@ -239,7 +239,6 @@ class JobsOptions(msgspec.Struct, frozen=True, kw_only=True):
     queues: dict[str, QueueLimits] = {}
     resources: dict[str, float] = {}
     ageing: float = 60.0
-    lease: float = 60.0
     losses: int = 5
     cancel_grace: float = 5.0
     record_every: float = 5.0
@@ -267,6 +266,6 @@ class JobsOptions(msgspec.Struct, frozen=True, kw_only=True):
         ):
             if getattr(self, name) < 1:
                 raise InvalidTask(f"{name} is {getattr(self, name)}: it must be at least 1")
-        for name in ("lease", "record_every", "cancel_grace", "ageing", "keep_done", "flow_idle"):
+        for name in ("record_every", "cancel_grace", "ageing", "keep_done", "flow_idle"):
             if getattr(self, name) < 0:
                 raise InvalidTask(f"{name} is {getattr(self, name)}: it must not be negative")

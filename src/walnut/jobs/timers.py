@@ -42,7 +42,7 @@ class Timers:
     """Setting and firing.
 
     Attributes:
-        waken: part of the transaction in which a workflow's sleep is over.
+        waken, leased: part of the transaction in which a workflow's sleep, or a lease, is over.
         begin: does what a schedule says: sets a timer, or makes a job.
     """
 
@@ -52,6 +52,7 @@ class Timers:
         self._timers = ledger.timers
         self.schedules = store.table("jobs.schedules", Schedule, key=lambda row: row.name)
         self.waken: Callable[[Transaction, str], None]
+        self.leased: Callable[[Transaction, str, int], None]
         self.begin: Callable[[Transaction, str, bytes], object]
 
     # -- setting --------------------------------------------------------------------------------
@@ -177,6 +178,8 @@ class Timers:
                 self.waken(tx, timer.id)
             case Target.FOLLOWERS:
                 self._ledger.let_go(tx, timer.name)
+            case Target.LEASE:
+                self.leased(tx, timer.id, timer.due)
 
     def _fire_schedule(self, tx: Transaction, timer: Timer) -> None:
         schedule = self._advance(tx, timer)
