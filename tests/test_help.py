@@ -14,6 +14,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from tests.jobs.office import fill
 from tests.log.helpers import SMALL
 from tests.store.helpers import SMALL as STORE
 from walnut.cli import walnut
@@ -86,6 +87,9 @@ def make_shop(home: Path) -> None:
 def test_the_examples_in_every_help_text_work(path: str, newcomer: Path) -> None:
     result = CliRunner().invoke(walnut, [*path.split()[1:], "--help"], prog_name="walnut")
     assert result.exit_code == 0
+    if path.startswith("walnut jobs"):
+        with Store(newcomer / "work", STORE) as store:
+            fill(store)
     examples = re.findall(r"^ +\$ (.+)$", result.stdout, re.MULTILINE)
     assert any(f"{path} " in example for example in examples)
     for example in examples:

@@ -21,6 +21,8 @@ from typing import Any, NoReturn
 
 import click
 
+from walnut.jobs.cli import jobs
+from walnut.jobs.errors import JobsError
 from walnut.log import LogError
 from walnut.log.cli import arguments, log
 from walnut.store.cli import store
@@ -47,7 +49,7 @@ class Root(click.Group):
             if sys.stderr.isatty():
                 click.echo(err=True)  # ends the line on which the terminal wrote ^C
             raise click.exceptions.Exit(INTERRUPTED) from None
-        except (LogError, StoreError) as error:
+        except (LogError, StoreError, JobsError) as error:
             raise click.ClickException(str(error)) from error
         except OSError as error:
             raise click.ClickException(_say(error)) from error
@@ -93,6 +95,7 @@ def walnut() -> None:
 
 walnut.add_command(log)
 walnut.add_command(store)
+walnut.add_command(jobs)
 
 
 def main() -> None:

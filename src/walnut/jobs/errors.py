@@ -19,6 +19,14 @@ class UnknownJob(JobsError, LookupError):
     """There is no job with this id or key."""
 
 
+class AmbiguousJob(JobsError, LookupError):
+    """Several jobs have an id that begins like this."""
+
+
+class NoJobs(JobsError, LookupError):
+    """The store has no tables of jobs: no program has made a `Jobs` on it."""
+
+
 class UnknownQueue(JobsError, LookupError):
     """A queue, executor or resource is named that nobody configured."""
 

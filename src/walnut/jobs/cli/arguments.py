@@ -1,0 +1,130 @@
+"""Arguments that several commands share, and how a store's jobs are opened for them.
+
+What must stay true: what a command is told is checked by reading, before the store is opened to write;
+so a slip changes nothing, not even which tables there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final, NamedTuple
+
+import click
+
+from walnut.jobs.jobs import Jobs
+from walnut.jobs.model import State
+from walnut.jobs.overview import MIN_DIGITS, JobTables, Which, find, id_of, in_order, tables_of
+from walnut.log.errors import LogLocked
+from walnut.store.cli import arguments
+from walnut.store.record import Meta
+from walnut.store.remote import StoreReader
+from walnut.store.store import Store
+
+STATES: Final = [state.name.lower() for state in State]
+
+directory = arguments.directory
+format_ = click.option(
+    "--format", "format_", type=click.Choice(["table", "json"]), default="table",
+    show_default=True, help="A table for people, or a line of JSON each, with times in UTC.",
+)  # fmt: skip
+queue = click.option("--queue", metavar="QUEUE", help="Of this queue.")
+task = click.option("--task", metavar="TASK", help="Of this task.")
+tenant = click.option("--tenant", metavar="TENANT", help="For this tenant.")
+who = click.option("--by", "principal", default="", metavar="NAME", help="Who does this.")
+why = click.option(
+    "--why", "reason", default="", metavar="TEXT", help="Why; both are kept in the log."
+)
+
+
+def limit(default: int) -> Callable[[Any], Any]:
+    """So many rows at most, if nothing else is said."""
+    return click.option(
+        "--limit", type=click.IntRange(min=1), default=default, show_default=True, metavar="NUMBER",
+        help="So many at most.",
+    )  # fmt: skip
+
+
+class JobParameter(click.ParamType[str]):
+    """An id of a job, or its beginning."""
+
+    name = "job"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """See click."""
+        found = id_of(value)
+        if found is None:
+            self.fail(
+                f"{value!r} is no id of a job: give {MIN_DIGITS} to 32 of its hex digits, as "
+                "`walnut jobs list` shows them.",
+                param,
+                ctx,
+            )
+        return found
+
+
+JOB = JobParameter()
+some_jobs = click.argument("jobs", metavar="JOB...", nargs=-1, type=JOB)
+
+
+class Opened(NamedTuple):
+    """A store that is read, and its tables of jobs."""
+
+    reader: StoreReader
+    tables: JobTables
+
+
+@contextmanager
+def open_to_read(path: str) -> Iterator[Opened]:
+    """The jobs at a path, whoever has it open. Raises NotALog, NoJobs."""
+    opened = open_anew(path)
+    with opened.reader:
+        yield opened
+
+
+def open_anew(path: str) -> Opened:
+    """The same; whoever calls it closes the reader."""
+    reader = StoreReader(path)
+    try:
+        return Opened(reader, tables_of(reader))
+    except BaseException:
+        reader.close()
+        raise
+
+
+def find_all(path: str, beginnings: Sequence[str]) -> list[str]:
+    """The ids that begin so, each once, in an order in which they can be retried.
+
+    Raises UnknownJob, AmbiguousJob."""
+    with open_to_read(path) as (reader, tables):
+        return in_order(find(tables, reader, beginning) for beginning in beginnings)
+
+
+class Hand:
+    """The store and its jobs, open to be changed, and in whose name."""
+
+    def __init__(self, store: Store, meta: Meta) -> None:
+        self.jobs = Jobs(store)
+        self.store = store.by(meta)
+
+
+@contextmanager
+def open_to_write(path: str, principal: str, reason: str) -> Iterator[Hand]:
+    """The jobs at a path; its tables exist, as they were read before."""
+    try:
+        store = arguments.open_to_write(path)
+    except LogLocked as error:
+        raise click.ClickException(
+            f"{error}. Until it ends, only that program can do this, by its walnut.Jobs"
+        ) from error
+    with store:
+        yield Hand(store, Meta(principal, reason))
+
+
+def which(
+    queue: str | None, task: str | None, tenant: str | None, states: Sequence[str] = ()
+) -> Which:
+    """What the options say."""
+    return Which(
+        states={State[name.upper()] for name in states}, queue=queue, task=task, tenant=tenant
+    )
