@@ -431,11 +431,13 @@ class Jobs:
         if self._dispatcher is not None:
             raise NotPossible("these jobs are run already: one process, and one loop of it, does")
         options = self.options
-        self._runners = {
-            "thread": ThreadRunner(options.threads, self._registry.need, options.result_bytes),
-            "process": ProcessRunner(options.processes, options.result_bytes),
-            **self._extra,
-        }
+        self._runners = dict(self._extra)
+        if "thread" not in self._runners:
+            self._runners["thread"] = ThreadRunner(
+                options.threads, self._registry.need, options.result_bytes
+            )
+        if "process" not in self._runners:
+            self._runners["process"] = ProcessRunner(options.processes, options.result_bytes)
         dispatcher = self._dispatcher = Dispatcher(
             self.store, self._ledger, self._timers, self._registry, self._runners, self._flows
         )
