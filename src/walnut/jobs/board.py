@@ -41,13 +41,12 @@ class Entry(msgspec.Struct, frozen=True, order=True, array_like=True):
 class _Tenant:
     """The next jobs of a tenant in a line."""
 
-    __slots__ = ("edge", "heap", "name", "running", "time", "waits")
+    __slots__ = ("edge", "heap", "name", "time", "waits")
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.heap: list[Entry] = []
         self.edge: Entry | None = None  # what comes after it is in the table only; None: nothing
-        self.running = 0
         self.time = 0.0
         self.waits = False  # in the heap of those who have something to start
 
@@ -68,12 +67,13 @@ class _Line:
 class _Queue:
     """What all lines of a queue share."""
 
-    __slots__ = ("filled", "limits", "name", "paused", "running", "tokens")
+    __slots__ = ("filled", "limits", "name", "paused", "running", "tenants", "tokens")
 
     def __init__(self, name: str, limits: QueueLimits) -> None:
         self.name = name
         self.limits = limits
         self.running = 0
+        self.tenants: Counter[str] = Counter()  # how many of each are running, on any executor
         self.paused = False
         self.tokens = limits.burst
         self.filled = 0.0
@@ -123,9 +123,7 @@ class Board:
                 self._again[entry.job] = entry
             return
         line = self._line(entry.queue, entry.runs)
-        tenant = line.tenants.get(entry.tenant)
-        if tenant is None:
-            tenant = line.tenants[entry.tenant] = _Tenant(entry.tenant)
+        tenant = self._tenant(line, entry.tenant)
         heap = tenant.heap
         if tenant.edge is not None and entry > tenant.edge:
             return
@@ -151,6 +149,13 @@ class Board:
             line = self._lines[queue, runs] = _Line(self._queue(queue), runs)
         return line
 
+    @staticmethod
+    def _tenant(line: _Line, name: str) -> _Tenant:
+        tenant = line.tenants.get(name)
+        if tenant is None:
+            tenant = line.tenants[name] = _Tenant(name)
+        return tenant
+
     def _queue(self, name: str) -> _Queue:
         queue = self._queues.get(name)
         if queue is None:
@@ -171,18 +176,19 @@ class Board:
             (line.queue.name, line.runs, tenant.name)
             for line in self._lines.values()
             for tenant in line.tenants.values()
-            if tenant.edge is not None and len(tenant.heap) < self._window // 2
+            if tenant.edge is not None and 2 * len(tenant.heap) < self._window
         ]
 
     def refill(
         self, queue: str, runs: str, tenant: str, entries: list[Entry], *, more: bool
     ) -> None:
         """The first entries that the table has for a tenant, in order; it may have `more`."""
-        self._lines[queue, runs].tenants[tenant].edge = None
+        kept = self._tenant(self._line(queue, runs), tenant)
+        kept.edge = None
         for entry in entries:
             self.offer(entry)
         if more and entries:
-            self._lines[queue, runs].tenants[tenant].edge = entries[-1]
+            kept.edge = entries[-1]
 
     # -- choosing -------------------------------------------------------------------------------
 
@@ -229,14 +235,14 @@ class Board:
                 self.unknown[entry.task] += 1
                 heapq.heappush(line.order, (time, name))
                 continue
-            if (most is not None and tenant.running >= most) or not self._has(takes):
+            if (most is not None and queue.tenants[name] >= most) or not self._has(takes):
                 put_off.append((time, name))
                 continue
             heapq.heappop(tenant.heap)
             line.time = max(line.time, time)
             tenant.time = time + 1 / limits.shares.get(name, 1.0)
             heapq.heappush(line.order, (tenant.time, name))
-            self._begin(queue, tenant, entry, takes)
+            self._begin(queue, entry, takes)
             left[line.runs] -= 1
             picked.append(entry)
         for waiting in put_off:
@@ -245,12 +251,10 @@ class Board:
     def _has(self, takes: Mapping[str, float]) -> bool:
         return all(self._free.get(name, 0.0) >= amount for name, amount in takes.items())
 
-    def _begin(
-        self, queue: _Queue, tenant: _Tenant, entry: Entry, takes: Mapping[str, float]
-    ) -> None:
+    def _begin(self, queue: _Queue, entry: Entry, takes: Mapping[str, float]) -> None:
         queue.running += 1
         queue.tokens -= queue.limits.rate is not None
-        tenant.running += 1
+        queue.tenants[entry.tenant] += 1
         for name, amount in takes.items():
             self._free[name] -= amount
         self._running[entry.job] = (entry, takes)
@@ -259,9 +263,11 @@ class Board:
         """A job that was picked runs no more."""
         entry, takes = self._running.pop(job)
         self._known.discard(job)
-        line = self._lines[entry.queue, entry.runs]
-        line.queue.running -= 1
-        line.tenants[entry.tenant].running -= 1
+        queue = self._queues[entry.queue]
+        queue.running -= 1
+        queue.tenants[entry.tenant] -= 1
+        if not queue.tenants[entry.tenant]:
+            del queue.tenants[entry.tenant]
         for name, amount in takes.items():
             self._free[name] += amount
         again = self._again.pop(job, None)

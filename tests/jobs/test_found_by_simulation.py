@@ -1,0 +1,90 @@
+"""What the simulator found, each as the plain story of it."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from walnut.jobs.board import Board, Entry
+from walnut.jobs.context import Context
+from walnut.jobs.jobs import Jobs
+from walnut.jobs.ledger import Ended
+from walnut.jobs.model import Job, QueueLimits, State
+from walnut.jobs.outcome import Failure, Success
+from walnut.jobs.task import Task
+from walnut.jobs.workflow import Flow
+from walnut.store import Store, Transaction
+
+NEEDS: dict[str, dict[str, float]] = {"t": {}}
+SLOTS = {"process": 9, "thread": 9}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store(tmp_path / "data") as opened:
+        yield opened
+
+
+@pytest.fixture
+def jobs(store: Store) -> Jobs:
+    return Jobs(store)
+
+
+@pytest.fixture
+def work(jobs: Jobs) -> Task[..., Any]:
+    @jobs.task(name="work", runs="thread")
+    def work(context: Context) -> None: ...
+
+    return work
+
+
+def entry(number: int, runs: str = "process", tenant: str = "") -> Entry:
+    return Entry(number, f"j{number}", "t", "q", runs, tenant)
+
+
+def end(jobs: Jobs, job: Job, error: str = "") -> None:
+    """Run a job to its end, or have it fail for good."""
+    [claimed] = jobs.store.call(jobs._ledger.claim, [job.id])
+    outcome = Failure(error, "on purpose", [error]) if error else Success(b"\xc0")
+    jobs.store.call(jobs._ledger.settle, Ended(job.id, claimed.attempt, outcome))
+
+
+def enqueue(jobs: Jobs, task: Task[..., Any], *after: Job) -> Job:
+    return jobs.store.call(lambda tx: jobs.enqueue(tx, task, after=after))
+
+
+def look(jobs: Jobs, job: Job) -> Job:
+    found = jobs.get(jobs.store, job)
+    assert found is not None
+    return found
+
+
+# -- the board ------------------------------------------------------------------------------------
+
+
+def test_a_tenant_that_has_nothing_ready_is_read_from_the_table_all_the_same() -> None:
+    board = Board({}, {}, 10)
+    board.refill("q", "process", "t1", [], more=False)
+    board.offer(entry(1, tenant="t1"))
+    assert board.pick(SLOTS, NEEDS, 0.0) == [entry(1, tenant="t1")]
+
+
+def test_a_window_of_one_is_filled_again() -> None:
+    board = Board({}, {}, 1)
+    for number in range(4):
+        board.offer(entry(number))
+    while picked := board.pick(SLOTS, NEEDS, 0.0):
+        for one in picked:
+            board.ended(one.job)
+    assert board.short() == [("q", "process", "")]
+
+
+def test_a_tenant_is_counted_once_over_all_executors_of_a_queue() -> None:
+    board = Board({"q": QueueLimits(tenant_concurrency=1)}, {}, 10)
+    board.offer(entry(1, "process", "t1"))
+    board.offer(entry(2, "thread", "t1"))
+    [first] = board.pick(SLOTS, NEEDS, 0.0)
+    board.ended(first.job)
+    assert len(board.pick(SLOTS, NEEDS, 0.0)) == 1
