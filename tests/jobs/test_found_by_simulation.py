@@ -88,3 +88,42 @@ def test_a_tenant_is_counted_once_over_all_executors_of_a_queue() -> None:
     [first] = board.pick(SLOTS, NEEDS, 0.0)
     board.ended(first.job)
     assert len(board.pick(SLOTS, NEEDS, 0.0)) == 1
+
+
+# -- jobs after others ------------------------------------------------------------------------------
+
+
+def test_a_job_that_waits_in_vain_waits_for_none_of_those_before_it(
+    jobs: Jobs, work: Task[..., Any]
+) -> None:
+    first, second = enqueue(jobs, work), enqueue(jobs, work)
+    last = enqueue(jobs, work, first, second)
+    end(jobs, first, "ValueError")
+    assert look(jobs, last).state is State.CANCELLED
+    end(jobs, second)
+    assert list(jobs._ledger.edges.scan(jobs.store)) == []
+    assert look(jobs, second).followers == 0
+
+
+def test_a_job_may_name_another_one_twice(jobs: Jobs, work: Task[..., Any]) -> None:
+    first = enqueue(jobs, work)
+    last = enqueue(jobs, work, first, first)
+    end(jobs, first)
+    assert look(jobs, last).state is State.READY
+    end(jobs, last)
+    assert look(jobs, first).followers == 0
+
+
+def test_jobs_that_end_together_in_vain_leave_no_followers_behind(
+    jobs: Jobs, work: Task[..., Any]
+) -> None:
+    for _ in range(20):  # ids of one millisecond come in any order, and so do those that end
+        first = enqueue(jobs, work)
+
+        def rest(tx: Transaction, before: Job = first) -> list[Job]:
+            middle = jobs.enqueue(tx, work, after=[before])
+            return [middle, jobs.enqueue(tx, work, after=[before, middle])]
+
+        both = jobs.store.call(rest)
+        jobs.store.call(jobs.cancel, first)
+        assert [look(jobs, job).followers for job in (first, *both)] == [0, 0, 0]

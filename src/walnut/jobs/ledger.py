@@ -225,25 +225,30 @@ class Ledger:
 
     def _end(self, tx: Transaction, job: Job, state: State) -> None:
         """A job ends, and with it those that can't come after it any more."""
-        ending = [(job, state)]
-        for row, how in ending:  # grows on the way
-            row.state = how
-            row.ended = tx.time
-            row.due = 0
-            self.jobs.put(tx, row)
-            if row.followers:
-                ending += [(after, State.CANCELLED) for after in self._release(tx, row)]
-            for before in row.after:
-                self._unfollow(tx, before)
-            if row.lane:
-                self._pass_lane(tx, row)
-            if row.parent:
-                self.stepped(tx, row)
-            if row.runs == FLOW:
-                self.flow_ended(tx, row)
-            tx.after(self.finished, row)
+        job.state = state
+        in_vain = self._end_one(tx, job)
+        for after in in_vain:  # grows on the way
+            row = self.need(tx, after)  # now, as the end of another one may have changed it
+            in_vain += self._end_one(tx, row)
 
-    def _release(self, tx: Transaction, job: Job) -> list[Job]:
+    def _end_one(self, tx: Transaction, row: Job) -> list[str]:
+        """The end of a job whose state says how; returns those that end with it, marked as CANCELLED."""
+        row.ended = tx.time
+        row.due = 0
+        self.jobs.put(tx, row)
+        in_vain = self._release(tx, row) if row.followers else []
+        for before in dict.fromkeys(row.after):
+            self._unfollow(tx, before)
+        if row.lane:
+            self._pass_lane(tx, row)
+        if row.parent:
+            self.stepped(tx, row)
+        if row.runs == FLOW:
+            self.flow_ended(tx, row)
+        tx.after(self.finished, row)
+        return in_vain
+
+    def _release(self, tx: Transaction, job: Job) -> list[str]:
         """Those after this job need not wait for it any more; returns those that wait in vain."""
         in_vain = []
         for edge in list(self.edges.scan(tx, job.id)):
@@ -258,9 +263,15 @@ class Ledger:
                 why = f"job {job.id} ({job.task}), which it comes after, was not done"
                 follower.error = Failure(CANCELLED, why)
                 follower.state = State.CANCELLED
+                self._wait_no_more(tx, follower)
                 self.jobs.put(tx, follower)
-                in_vain.append(follower)
+                in_vain.append(follower.id)
         return in_vain
+
+    def _wait_no_more(self, tx: Transaction, job: Job) -> None:
+        """A job that ends does not wait for those before it."""
+        for before in job.after:
+            self.edges.delete(tx, (before, job.id))
 
     def _unfollow(self, tx: Transaction, before: str) -> None:
         job = self.jobs.get(tx, before)
@@ -312,8 +323,8 @@ class Ledger:
             raise NotPossible(f"job {job} has ended already ({row.state.name}): nothing to cancel")
         if row.state is State.WAITING:
             self.timers.delete(tx, (row.due, row.id))
-        for before in row.after * (row.state is State.BLOCKED):
-            self.edges.delete(tx, (before, row.id))
+        if row.state is State.BLOCKED:
+            self._wait_no_more(tx, row)
         row.error = Failure(CANCELLED, why or "cancelled by hand")
         self._end(tx, row, State.CANCELLED)
         return row
@@ -341,7 +352,7 @@ class Ledger:
         Raises UnknownJob, and NotPossible if it comes after one that will not be done."""
         job.waits = 0
         job.state = State.BLOCKED
-        for before in job.after:
+        for before in dict.fromkeys(job.after):
             row = self.need(tx, before)
             if row.state.ended and row.state is not State.DONE:
                 raise NotPossible(
