@@ -127,3 +127,23 @@ def test_jobs_that_end_together_in_vain_leave_no_followers_behind(
         both = jobs.store.call(rest)
         jobs.store.call(jobs.cancel, first)
         assert [look(jobs, job).followers for job in (first, *both)] == [0, 0, 0]
+
+
+# -- doubt ------------------------------------------------------------------------------------------
+
+
+def test_a_job_whose_lost_attempt_could_not_be_asked_about_stays_in_doubt(
+    jobs: Jobs, work: Task[..., Any]
+) -> None:
+    job = enqueue(jobs, work)
+    for error in ("walnut.jobs.errors.WorkerDied", "ConnectionError"):
+        end(jobs, job, error)
+        assert look(jobs, job).doubtful
+        jobs.store.call(jobs.retry, job)
+
+
+def test_an_attempt_that_was_cancelled_leaves_a_doubt(jobs: Jobs, work: Task[..., Any]) -> None:
+    job, waiting = enqueue(jobs, work), enqueue(jobs, work)
+    jobs.store.call(jobs._ledger.claim, [job.id])
+    assert jobs.store.call(jobs.cancel, job).doubtful
+    assert not jobs.store.call(jobs.cancel, waiting).doubtful

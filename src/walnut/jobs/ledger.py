@@ -162,7 +162,8 @@ class Ledger:
             return
         job.error = outcome
         job.failures += 1
-        job.doubtful = outcome.error in DOUBTFUL
+        # Once in doubt, always: this attempt may have failed before it was found out.
+        job.doubtful = job.doubtful or outcome.error in DOUBTFUL
         wait = retry.wait(outcome, job.failures, tx.random.random())
         if outcome.error == LOST:
             job.losses += 1
@@ -325,6 +326,8 @@ class Ledger:
             self.timers.delete(tx, (row.due, row.id))
         if row.state is State.BLOCKED:
             self._wait_no_more(tx, row)
+        # Should it be retried: the attempt that runs may have had its effect.
+        row.doubtful = row.doubtful or row.state is State.RUNNING
         row.error = Failure(CANCELLED, why or "cancelled by hand")
         self._end(tx, row, State.CANCELLED)
         return row
