@@ -147,3 +147,46 @@ def test_an_attempt_that_was_cancelled_leaves_a_doubt(jobs: Jobs, work: Task[...
     jobs.store.call(jobs._ledger.claim, [job.id])
     assert jobs.store.call(jobs.cancel, job).doubtful
     assert not jobs.store.call(jobs.cancel, waiting).doubtful
+
+
+# -- forgetting, stopping -----------------------------------------------------------------------------
+
+
+def test_dropping_a_workflow_drops_its_steps(jobs: Jobs) -> None:
+    @jobs.workflow(name="flow")
+    async def flow(flow: Flow) -> None:
+        await flow.sleep(0.0)
+
+    with jobs:
+        job = enqueue(jobs, flow)
+        jobs.wait(job, 10)
+    assert list(jobs._steps.steps.scan(jobs.store))
+    jobs.store.call(jobs.drop, job)
+    assert list(jobs._steps.steps.scan(jobs.store)) == []
+
+
+def test_a_job_that_was_being_claimed_when_all_stopped_is_handed_back(
+    jobs: Jobs, work: Task[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stops: list[asyncio.Task[int]] = []
+    run = jobs.store.run
+
+    async def slow_run(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        result = await run(function, *args, **kwargs)
+        if function.__name__ == "_settle_and_claim" and not stops:
+            stops.append(asyncio.ensure_future(jobs.stop(5.0)))
+            await asyncio.sleep(0.05)
+        return result
+
+    async def live() -> Job:
+        monkeypatch.setattr(jobs.store, "run", slow_run)
+        await jobs.start()
+        job = await run(lambda tx: jobs.enqueue(tx, work))
+        while not stops:  # noqa: ASYNC110  the stop is under way in another task
+            await asyncio.sleep(0.01)
+        await stops[0]
+        return job
+
+    job = asyncio.run(live())
+    assert look(jobs, job).state is State.READY
+    assert look(jobs, job).attempt == 1

@@ -378,7 +378,7 @@ class Ledger:
             raise NotPossible(
                 f"job {job} has not ended, or others wait for its result: cancel it first"
             )
-        self.jobs.delete(tx, job)
+        self._forget(tx, row)
 
     def pause(self, tx: Transaction, queue: str, by: str) -> None:
         """Start no more jobs of a queue."""
