@@ -43,14 +43,13 @@ class Entry(msgspec.Struct, frozen=True, order=True, array_like=True):
 class _Tenant:
     """The next jobs of a tenant in a line, by task."""
 
-    __slots__ = ("edge", "heaps", "name", "running", "size", "time", "waits")
+    __slots__ = ("edge", "heaps", "name", "size", "time", "waits")
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.heaps: dict[str, list[Entry]] = {}
         self.size = 0
         self.edge: Entry | None = None  # what comes after it is in the table only; None: nothing
-        self.running = 0
         self.time = 0.0
         self.waits = False  # in the heap of those who have something to start
 
@@ -92,12 +91,13 @@ class _Line:
 class _Queue:
     """What all lines of a queue share."""
 
-    __slots__ = ("filled", "limits", "name", "paused", "running", "starved", "tokens")
+    __slots__ = ("filled", "limits", "name", "paused", "running", "starved", "tenants", "tokens")
 
     def __init__(self, name: str, limits: QueueLimits) -> None:
         self.name = name
         self.limits = limits
         self.running = 0
+        self.tenants: Counter[str] = Counter()
         self.paused = False
         self.tokens = limits.burst
         self.filled = 0.0
@@ -264,7 +264,7 @@ class Board:
                 continue
             most = limits.tenant_concurrency
             entry = None
-            if most is None or tenant.running < most:
+            if most is None or queue.tenants[name] < most:
                 entry = self._first(tenant, needs, short)
             if entry is None:
                 put_off.append((time, name))
@@ -273,7 +273,7 @@ class Board:
             line.time = max(line.time, time)
             tenant.time = time + 1 / limits.shares.get(name, 1.0)
             heapq.heappush(line.order, (tenant.time, name))
-            self._begin(queue, tenant, entry, needs[entry.task])
+            self._begin(queue, entry, needs[entry.task])
             left[line.runs] -= 1
             picked.append(entry)
         if line.order and left.get(line.runs, 0) > 0 and queue.starved:
@@ -307,18 +307,16 @@ class Board:
 
     def _forget(self, line: _Line, tenant: _Tenant) -> None:
         """Forget a tenant that has nothing here, and no lead or lag either."""
-        if not (tenant.waits or tenant.running or tenant.edge):
+        if not (tenant.waits or line.queue.tenants[tenant.name] or tenant.edge):
             line.tenants.pop(tenant.name, None)
 
     def _has(self, takes: Mapping[str, float]) -> bool:
         return all(self._free[name] >= amount for name, amount in takes.items())
 
-    def _begin(
-        self, queue: _Queue, tenant: _Tenant, entry: Entry, takes: Mapping[str, float]
-    ) -> None:
+    def _begin(self, queue: _Queue, entry: Entry, takes: Mapping[str, float]) -> None:
         queue.running += 1
         queue.tokens -= queue.limits.rate is not None
-        tenant.running += 1
+        queue.tenants[entry.tenant] += 1
         for name, amount in takes.items():
             self._free[name] -= amount
         self._running[entry.job] = (entry, takes)
@@ -328,10 +326,14 @@ class Board:
         entry, takes = self._running.pop(job)
         self._known.discard(job)
         line = self._lines[entry.queue, entry.runs]
-        line.queue.running -= 1
-        tenant = line.tenants[entry.tenant]
-        tenant.running -= 1
-        self._forget(line, tenant)
+        queue = line.queue
+        queue.running -= 1
+        queue.tenants[entry.tenant] -= 1
+        if not queue.tenants[entry.tenant]:
+            del queue.tenants[entry.tenant]
+        tenant = line.tenants.get(entry.tenant)
+        if tenant is not None:
+            self._forget(line, tenant)
         for name, amount in takes.items():
             self._free[name] += amount
         again = self._again.pop(job, None)

@@ -363,6 +363,10 @@ class Dispatcher:
         for one in claimed:
             job = one.job
             got.add(job.id)
+            if self._draining:  # since it was claimed: it does not begin, and is handed back
+                self._board.ended(job.id)
+                self._over.append(Ended(job.id, job.attempt, None))
+                continue
             self.metrics.started += 1
             self.metrics.wait.observe((clock - max(job.created, job.due)) / 1000)
             self.attempts.start(job, self._registry.need(job.task), one.results, now)

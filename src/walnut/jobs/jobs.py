@@ -93,10 +93,11 @@ class Jobs:
         store: Store,
         options: JobsOptions | None = None,
         *,
-        executors: Mapping[str, Executor] | None = None,
+        executors: Mapping[str, Executor | Runner] | None = None,
     ) -> None:
         """`executors`: further ones that tasks may name in `runs`, such as Dask's
-        `client.get_executor()`; they stay open when jobs are no longer run."""
+        `client.get_executor()`, which stay open when jobs are no longer run; or a `Runner`, also in
+        place of "thread" and "process"."""
         self.store = store
         self.options = options or JobsOptions()
         self._registry = Registry()
@@ -544,15 +545,17 @@ class Jobs:
             raise NotPossible("these jobs are run already: one process, and one loop of it, does")
         options = self.options
         runners: dict[str, Runner] = {
-            "thread": ThreadRunner(options.threads, options.result_bytes, self._registry.need),
-            "process": ProcessRunner(
-                ProcessOptions(workers=options.processes), options.result_bytes
-            ),
-            **{
-                name: FutureRunner(executor, options.remote, options.result_bytes)
-                for name, executor in self._executors.items()
-            },
+            name: FutureRunner(one, options.remote, options.result_bytes)
+            if isinstance(one, Executor)
+            else one
+            for name, one in self._executors.items()
         }
+        if "thread" not in runners:
+            find = self._registry.need
+            runners["thread"] = ThreadRunner(options.threads, options.result_bytes, find)
+        if "process" not in runners:
+            made = ProcessOptions(workers=options.processes)
+            runners["process"] = ProcessRunner(made, options.result_bytes)
         dispatcher = self._dispatcher = Dispatcher(
             self.store, self._ledger, self._timers, self._registry, runners, self._flows
         )

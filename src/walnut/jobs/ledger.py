@@ -186,7 +186,8 @@ class Ledger:
             self.wait_until(tx, job, tx.time + int((outcome.retry_after or 0.0) * SECOND))
             return
         job.error = outcome
-        job.doubtful = outcome.error in DOUBTFUL
+        # Once in doubt, always: this attempt may have failed before it was found out.
+        job.doubtful = job.doubtful or outcome.error in DOUBTFUL
         if outcome.error == LOST:
             job.losses += 1
             # A workflow is lost with the server only, and its steps are what may be to blame for it.
@@ -357,6 +358,8 @@ class Ledger:
             raise NotPossible(f"job {job} has ended already ({row.state.name}): nothing to cancel")
         if row.state is State.WAITING:
             self.timers.delete(tx, (row.due, row.id))
+        # Should it be retried: the attempt that runs may have had its effect.
+        row.doubtful = row.doubtful or row.state is State.RUNNING
         row.error = Failure(CANCELLED, why or "cancelled by hand")
         self._end(tx, row, State.CANCELLED)
         return row

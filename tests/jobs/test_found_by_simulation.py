@@ -1,0 +1,192 @@
+"""What the simulator found, each as the plain story of it."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from walnut.jobs.board import Board, Entry
+from walnut.jobs.context import Context
+from walnut.jobs.jobs import Jobs
+from walnut.jobs.ledger import Ended
+from walnut.jobs.model import Job, QueueLimits, State
+from walnut.jobs.outcome import Failure, Success
+from walnut.jobs.task import Task
+from walnut.jobs.workflow import Flow
+from walnut.store import Store, Transaction
+
+NEEDS: dict[str, dict[str, float]] = {"t": {}}
+SLOTS = {"process": 9, "thread": 9}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store(tmp_path / "data") as opened:
+        yield opened
+
+
+@pytest.fixture
+def jobs(store: Store) -> Jobs:
+    return Jobs(store)
+
+
+@pytest.fixture
+def work(jobs: Jobs) -> Task[..., Any]:
+    @jobs.task(name="work", runs="thread")
+    def work(context: Context) -> None: ...
+
+    return work
+
+
+def entry(number: int, runs: str = "process", tenant: str = "") -> Entry:
+    return Entry(number, f"j{number}", "t", "q", runs, tenant)
+
+
+def end(jobs: Jobs, job: Job, error: str = "") -> None:
+    """Run a job to its end, or have it fail for good."""
+    [claimed] = jobs.store.call(jobs._ledger.claim, [job.id])
+    outcome = Failure(error, "on purpose", [error]) if error else Success(b"\xc0")
+    jobs.store.call(jobs._ledger.settle, Ended(job.id, claimed.attempt, outcome))
+
+
+def enqueue(jobs: Jobs, task: Task[..., Any], *after: Job) -> Job:
+    return jobs.store.call(lambda tx: jobs.enqueue(tx, task, after=after))
+
+
+def look(jobs: Jobs, job: Job) -> Job:
+    found = jobs.get(jobs.store, job)
+    assert found is not None
+    return found
+
+
+# -- the board ------------------------------------------------------------------------------------
+
+
+def test_a_tenant_that_has_nothing_ready_is_read_from_the_table_all_the_same() -> None:
+    board = Board({}, {}, 10)
+    board.refill("q", "process", "t1", [], more=False)
+    board.offer(entry(1, tenant="t1"))
+    assert board.pick(SLOTS, NEEDS, 0.0) == [entry(1, tenant="t1")]
+
+
+def test_a_window_of_one_is_filled_again() -> None:
+    board = Board({}, {}, 1)
+    for number in range(4):
+        board.offer(entry(number))
+    while picked := board.pick(SLOTS, NEEDS, 0.0):
+        for one in picked:
+            board.ended(one.job)
+    assert board.short() == [("q", "process", "")]
+
+
+def test_a_tenant_is_counted_once_over_all_executors_of_a_queue() -> None:
+    board = Board({"q": QueueLimits(tenant_concurrency=1)}, {}, 10)
+    board.offer(entry(1, "process", "t1"))
+    board.offer(entry(2, "thread", "t1"))
+    [first] = board.pick(SLOTS, NEEDS, 0.0)
+    board.ended(first.job)
+    assert len(board.pick(SLOTS, NEEDS, 0.0)) == 1
+
+
+# -- jobs after others ------------------------------------------------------------------------------
+
+
+def test_a_job_that_waits_in_vain_waits_for_none_of_those_before_it(
+    jobs: Jobs, work: Task[..., Any]
+) -> None:
+    first, second = enqueue(jobs, work), enqueue(jobs, work)
+    last = enqueue(jobs, work, first, second)
+    end(jobs, first, "ValueError")
+    assert look(jobs, last).state is State.CANCELLED
+    end(jobs, second)
+    assert list(jobs._ledger.edges.scan(jobs.store)) == []
+    assert look(jobs, second).followers == 0
+
+
+def test_a_job_may_name_another_one_twice(jobs: Jobs, work: Task[..., Any]) -> None:
+    first = enqueue(jobs, work)
+    last = enqueue(jobs, work, first, first)
+    end(jobs, first)
+    assert look(jobs, last).state is State.READY
+    end(jobs, last)
+    assert look(jobs, first).followers == 0
+
+
+def test_jobs_that_end_together_in_vain_leave_no_followers_behind(
+    jobs: Jobs, work: Task[..., Any]
+) -> None:
+    for _ in range(20):  # ids of one millisecond come in any order, and so do those that end
+        first = enqueue(jobs, work)
+
+        def rest(tx: Transaction, before: Job = first) -> list[Job]:
+            middle = jobs.enqueue(tx, work, after=[before])
+            return [middle, jobs.enqueue(tx, work, after=[before, middle])]
+
+        both = jobs.store.call(rest)
+        jobs.store.call(jobs.cancel, first)
+        assert [look(jobs, job).followers for job in (first, *both)] == [0, 0, 0]
+
+
+# -- doubt ------------------------------------------------------------------------------------------
+
+
+def test_a_job_whose_lost_attempt_could_not_be_asked_about_stays_in_doubt(
+    jobs: Jobs, work: Task[..., Any]
+) -> None:
+    job = enqueue(jobs, work)
+    for error in ("walnut.jobs.errors.WorkerDied", "ConnectionError"):
+        end(jobs, job, error)
+        assert look(jobs, job).doubtful
+        jobs.store.call(jobs.retry, job)
+
+
+def test_an_attempt_that_was_cancelled_leaves_a_doubt(jobs: Jobs, work: Task[..., Any]) -> None:
+    job, waiting = enqueue(jobs, work), enqueue(jobs, work)
+    jobs.store.call(jobs._ledger.claim, [job.id])
+    assert jobs.store.call(jobs.cancel, job).doubtful
+    assert not jobs.store.call(jobs.cancel, waiting).doubtful
+
+
+# -- forgetting, stopping -----------------------------------------------------------------------------
+
+
+def test_dropping_a_workflow_drops_its_steps(jobs: Jobs) -> None:
+    @jobs.workflow(name="flow")
+    async def flow(flow: Flow) -> None:
+        await flow.sleep(0.0)
+
+    with jobs:
+        job = enqueue(jobs, flow)
+        jobs.wait(job, 10)
+    assert list(jobs._steps.steps.scan(jobs.store))
+    jobs.store.call(jobs.drop, job)
+    assert list(jobs._steps.steps.scan(jobs.store)) == []
+
+
+def test_a_job_that_was_being_claimed_when_all_stopped_is_handed_back(
+    jobs: Jobs, work: Task[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stops: list[asyncio.Task[int]] = []
+    run = jobs.store.run
+
+    async def slow_run(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        result = await run(function, *args, **kwargs)
+        if function.__name__ == "_settle_and_claim" and not stops:
+            stops.append(asyncio.ensure_future(jobs.stop(5.0)))
+            await asyncio.sleep(0.05)
+        return result
+
+    async def live() -> Job:
+        monkeypatch.setattr(jobs.store, "run", slow_run)
+        await jobs.start()
+        job = await run(lambda tx: jobs.enqueue(tx, work))
+        while not stops:  # noqa: ASYNC110  the stop is under way in another task
+            await asyncio.sleep(0.01)
+        await stops[0]
+        return job
+
+    job = asyncio.run(live())
+    assert look(jobs, job).state is State.READY
+    assert look(jobs, job).attempt == 1
