@@ -29,7 +29,7 @@ from walnut.jobs.model import QueueLimits
 _NO_LIMITS: Final = QueueLimits()
 
 
-class Entry(msgspec.Struct, frozen=True, order=True, array_like=True):
+class Entry(msgspec.Struct, frozen=True, order=True, array_like=True, gc=False):
     """A ready job, as far as choosing needs it. Sorted by rank."""
 
     rank: int

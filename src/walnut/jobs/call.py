@@ -28,7 +28,7 @@ MAIN: Final = "__walnut_main__"
 "__main__"` does not."""
 
 
-class Call(msgspec.Struct, frozen=True, array_like=True):
+class Call(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """An attempt to be made.
 
     Attributes:

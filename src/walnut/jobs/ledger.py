@@ -51,7 +51,7 @@ SOME: Final = 100
 """Jobs that are let go at once by the one they come after."""
 
 
-class Ended(msgspec.Struct, frozen=True):
+class Ended(msgspec.Struct, frozen=True, gc=False):
     """What became of an attempt; None: it was handed back before its end."""
 
     job: str

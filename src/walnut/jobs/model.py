@@ -50,7 +50,7 @@ class State(enum.IntEnum):
         return self >= State.DONE
 
 
-class Job(msgspec.Struct, array_like=True, omit_defaults=True):
+class Job(msgspec.Struct, array_like=True, omit_defaults=True, gc=False):
     """A job: something that is to be run once, to its end, whatever happens.
 
     Attributes:
@@ -135,7 +135,7 @@ class Target(enum.IntEnum):
     LEASE = 6
 
 
-class Timer(msgspec.Struct, array_like=True, omit_defaults=True):
+class Timer(msgspec.Struct, array_like=True, omit_defaults=True, gc=False):
     """Something that happens at a time, as a transaction, once.
 
     Attributes:

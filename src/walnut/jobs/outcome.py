@@ -21,7 +21,7 @@ MOST_SECONDS: Final = 366 * 86_400.0
 """The longest time that somebody may ask to be left alone for."""
 
 
-class Success(msgspec.Struct, frozen=True, array_like=True, tag=1):
+class Success(msgspec.Struct, frozen=True, array_like=True, tag=1, gc=False):
     """It returned this: MessagePack."""
 
     result: bytes

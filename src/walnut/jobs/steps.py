@@ -30,7 +30,7 @@ BROKEN: Final = "walnut.jobs.errors.NonDeterminism"
 TIMED_OUT: Final = Failure("TimeoutError", "the signal did not come in time", ["TimeoutError"])
 
 
-class Step(msgspec.Struct, array_like=True, omit_defaults=True):
+class Step(msgspec.Struct, array_like=True, omit_defaults=True, gc=False):
     """A step of a workflow.
 
     Attributes:
