@@ -6,6 +6,7 @@ import datetime as dt
 import random
 import shutil
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -131,6 +132,32 @@ def test_a_damaged_or_foreign_backup_is_refused_by_name(tmp_path: Path) -> None:
     victim.unlink()
     with pytest.raises(BackupError, match=f"{victim.name}.*missing"):
         Store.restore(tmp_path / "backup", tmp_path / "new6", options=SMALL)
+
+
+@pytest.mark.parametrize("moment", ["x", 1.5, True, dt.date(2030, 1, 1)])
+def test_what_is_no_moment_is_refused_by_name(tmp_path: Path, moment: Any) -> None:
+    with pytest.raises(InvalidSetting, match="no moment"):
+        Store.restore(tmp_path / "backup", tmp_path / "new", to=moment, options=SMALL)
+    assert not list(tmp_path.iterdir()), "and nothing is made"
+
+
+def test_a_backup_in_the_place_of_the_store_itself_is_refused(tmp_path: Path) -> None:
+    path, elsewhere = tmp_path / "log" / "data", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    path.mkdir(parents=True)
+    (path / "log").symlink_to(elsewhere)
+    with Store(path, SMALL) as store:
+        before = sorted(tmp_path.rglob("*"))
+        for place in (path, path / "log", path / "log" / "x", f"file://{path}/x", elsewhere,
+                      path / ".." / "data" / "keys", tmp_path):  # fmt: skip
+            with pytest.raises(InvalidSetting, match="the store"):
+                store.backup(place)
+        with pytest.raises(InvalidSetting):
+            store.clone(path / "x")
+        assert sorted(tmp_path.rglob("*")) == before
+        store.call(store.counter("n").add)
+        store.backup(f"file://{tmp_path}/backup")
+    Store.restore(tmp_path / "backup", tmp_path / "new", options=SMALL)
 
 
 def test_a_moment_before_all_tables_and_the_log_of_a_backup_is_refused(tmp_path: Path) -> None:

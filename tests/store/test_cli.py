@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
+import re
 import subprocess
 import sys
 import uuid
@@ -32,6 +34,13 @@ def tables(store):
     rooms.index("by_hotel", lambda room: room.hotel)
 
 not_a_function = 1
+
+def failing(store):
+    raise KeyError("no such hotel")
+
+def failing_index(store):
+    rooms = store.table("rooms", Room, key=lambda room: room.id, before=True)
+    rooms.index("by_hotel", lambda room: room.hotel["x"])
 """
 
 
@@ -146,6 +155,25 @@ def test_a_field_that_a_table_has_not_is_refused(shop: Path) -> None:
 )
 def test_a_wrong_declaration_says_what_is_wrong(shop: Path, function: str, why: str) -> None:
     assert why in refused("put", "shop", "rooms", "{}", "--declare", function, code=2)
+
+
+@pytest.mark.parametrize(
+    ("function", "why"),
+    [
+        ("shop_app:failing", "failed: KeyError: 'no such hotel' ("),
+        ("shop_app:failing_index", "failed: TypeError: string indices"),
+        ("broken_app:tables", "failed: SyntaxError"),
+    ],
+)
+@pytest.mark.parametrize("args", [("put", "shop", "rooms", "{}"), ("delete", "shop", "rooms", "r")])
+def test_a_program_that_fails_is_one_line_that_says_where(
+    shop: Path, args: tuple[str, ...], function: str, why: str
+) -> None:
+    (shop / "broken_app.py").write_text("def tables(store:\n")
+    message = refused(*args, "--declare", function)
+    assert f"{function} {why}" in message
+    assert re.search(r"\.py, line \d+\)", message)
+    gc.collect()  # the frames of what failed, and RocksDB's lock with the iterators in them
 
 
 def test_a_table_that_is_not_there_is_named_with_those_that_are(shop: Path) -> None:

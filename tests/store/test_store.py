@@ -498,6 +498,12 @@ def test_bad_rows_and_keys_have_names(store: Store) -> None:
             rooms.page(tx, cursor="!")
         with pytest.raises(InvalidKey, match="another scan"):
             rooms.page(tx, "r", cursor="AAAA")
+        for limit in (0, -1, "x"):
+            with pytest.raises(InvalidSetting, match="limit"):
+                rooms.page(tx, limit=limit)  # type: ignore[arg-type]
+        with pytest.raises(InvalidSetting, match="limit is -1"):
+            rooms.scan(tx, limit=-1)
+        assert list(rooms.scan(tx, limit=0)) == []
     with pytest.raises(AlreadyDefined):
         rooms_of(store)
     with pytest.raises(InvalidSetting, match="walnut"):

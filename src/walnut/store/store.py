@@ -25,7 +25,7 @@ from walnut.log import Log, Retention
 from walnut.log.commit import refuse_event_loop
 from walnut.log.disk import StrPath
 from walnut.log.opening import check_path
-from walnut.store.backup import BackupReport, back_up, check_empty, restore_files
+from walnut.store.backup import BackupReport, back_up, check_empty, check_outside, restore_files
 from walnut.store.caller import Caller
 from walnut.store.catalog import TableInfo, table_stat
 from walnut.store.changes import Change, Feed, Rewind
@@ -309,6 +309,7 @@ class Store(Caller):
 
         Raises InvalidSetting, BackupError, ArchiveError, LogFull."""
         self._check_open()
+        check_outside(url, self.path)
         if slot == SLOT:
             raise InvalidSetting(f"the slot {SLOT!r} is the store's own: give another name")
         scratch = f"{self.path}/tables/copying"
@@ -335,7 +336,7 @@ class Store(Caller):
             keys: the `keys` directory of the store that was backed up, or a copy of it. Without it,
                 rows about subjects can't be read in the new store. What was erased stays erased.
 
-        Raises BackupError, ArchiveError, NotALog, KeysMissing."""
+        Raises InvalidSetting, BackupError, ArchiveError, NotALog, KeysMissing."""
         options = options or StoreOptions()
         if keys is not None:
             find_keyring(options.log.disk, str(keys))
@@ -346,7 +347,7 @@ class Store(Caller):
 
     def clone(self, path: StrPath) -> None:
         """A copy of the store as it is, keys included, in a new or empty directory, to try things on.
-        Writers go on. Raises NotALog, BackupError."""
+        Writers go on. Raises InvalidSetting, NotALog, BackupError."""
         check_empty(path)
         scratch = f"{path}.cloning"
         try:

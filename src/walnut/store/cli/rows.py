@@ -173,7 +173,8 @@ def put(
                         f"row {number} is none of {table} ({error}); those before transaction "
                         f"{done // BATCH + 1} were put, {done} of them"
                     ) from error
-            store.by(meta).call(_put_all, target, rows)
+            with arguments.running(declare or table):
+                store.by(meta).call(_put_all, target, rows)
             done += len(rows)
     click.echo(f"{count(done, 'row')} put")
 
@@ -205,7 +206,8 @@ def delete(
     """Delete the row of TABLE with this KEY. Exits with 1 if there is none."""
     with arguments.open_to_write(directory) as store:
         target = writable(store, table, declare, new=False)
-        gone = store.by(Meta(principal, reason)).call(target.delete, key)
+        with arguments.running(declare or table):
+            gone = store.by(Meta(principal, reason)).call(target.delete, key)
     if not gone:
         raise click.ClickException(
             f"{table} has no row with the key {values.cell(values.shown(key))}"
