@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import os
+import pty
 import re
 import subprocess
 import sys
@@ -88,6 +90,8 @@ def test_documents_are_put_got_scanned_and_deleted(
     note = {"key": "n1", "value": {"text": "Grüße", "tags": ["a", 1, None]}}
     assert run("put", "--new", "data", "notes", json.dumps(note)).stdout == "1 row put\n"
     assert lines("get", "data", "notes", "n1") == [note]
+    table = run("get", "data", "notes", "n1", "--format", "table").stdout.splitlines()
+    assert [line.split()[0] for line in table] == ["key", "n1"]
     many = "".join(json.dumps({"key": f"k{n:04}", "value": n}) + "\n" for n in range(2500))
     assert run("put", "data", "notes", "-", stdin=many).stdout == "2,500 rows put\n"
     found = lines("scan", "data", "notes", "--start", "k0010", "--limit", 3)
@@ -313,6 +317,48 @@ def test_writers_are_told_that_another_process_has_it(shop: Path) -> None:
             assert (result.returncode, result.stdout) == (1, "")
             assert "open" in result.stderr
         assert lines("scan", "shop", "rooms"), "reading is for everyone"
+
+
+# -- progress -------------------------------------------------------------------------------------
+
+
+def on_terminal(args: list[str], **streams: Any) -> tuple[bytes, bytes]:
+    """What a command wrote to stdout, and to the terminal that its stderr is."""
+    main, terminal = pty.openpty()
+    command = [sys.executable, "-m", "walnut.cli", "store", *args]
+    environment = {**os.environ, "TERM": "xterm"}
+    with (
+        Path("out").open("w+b") as out,
+        subprocess.Popen(
+            command, stdout=out, stderr=terminal, env=environment, **streams
+        ) as process,
+    ):
+        os.close(terminal)
+        shown = bytearray()
+        with contextlib.suppress(OSError):  # EIO is the end of a terminal
+            while data := os.read(main, 4096):
+                shown += data
+        os.close(main)
+        assert process.wait(60) == 0
+    return Path("out").read_bytes(), bytes(shown)
+
+
+def test_long_work_shows_how_far_it_is_on_a_terminal_alone(shop: Path) -> None:
+    many = "".join(json.dumps({"key": f"k{n:04}", "value": n}) + "\n" for n in range(2500))
+    (shop / "many").write_text(many)
+    with (shop / "many").open("rb") as file:
+        out, shown = on_terminal(["put", "--new", "shop", "notes", "-"], stdin=file)
+    assert out == b"2,500 rows put\n"
+    assert b"putting rows" in shown
+    assert b"2,500" in shown
+    out, shown = on_terminal(["scan", "shop", "notes"], stdin=subprocess.DEVNULL)
+    assert out == b"".join(values.jsonl(json.loads(line)) for line in many.splitlines())
+    assert b"reading rows" in shown
+    out, shown = on_terminal(["fingerprint", "shop"], stdin=subprocess.DEVNULL)
+    assert out.decode() == run("fingerprint", "shop").stdout
+    assert b"reading entries" in shown
+    one = ["put", "shop", "notes", '{"key": "one", "value": 1}']
+    assert b"putting" not in on_terminal(one, stdin=subprocess.DEVNULL)[1]
 
 
 # -- keys -----------------------------------------------------------------------------------------

@@ -156,4 +156,6 @@ def fingerprint(directory: str) -> None:
     Two stores that folded the same log up to the same LSN have the same.
     """
     with StoreReader(directory) as reader:
-        click.echo(f"{fingerprint_of(reader, reader.lsn)}  LSN {reader.lsn}")
+        with progress("reading entries") as shown:
+            digest = fingerprint_of(reader, reader.lsn, shown)
+        click.echo(f"{digest}  LSN {reader.lsn}")
