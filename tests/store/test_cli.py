@@ -277,6 +277,29 @@ def test_a_backup_is_restored_whole_and_to_an_lsn(shop: Path) -> None:
     )
 
 
+def test_a_backup_is_verified_beside_whoever_writes_the_store(shop: Path) -> None:
+    with Store("shop", SMALL) as store:
+        rooms = rooms_of(store)
+        rooms.index("by_hotel", lambda room: room.hotel)
+        end = store.backup("saved").lsn
+        store.call(rooms.put, Room("r3", "h1", 1))
+        good = run("verify", "shop", "--backup", "saved")
+        assert (good.exit_code, good.stderr) == (0, "")
+        assert f"restored up to LSN {end}: tables of LSN {end}, 0 transactions" in good.stdout
+        assert f"the same as shop at LSN {end + 1}: {store.fingerprint()}" in good.stdout
+        assert (
+            "up to LSN 2: tables of LSN 0, "
+            in run("verify", "shop", "--backup", "saved", "--to-lsn", 2).stdout
+        )
+        for file in (shop / "saved" / "files").iterdir():
+            file.unlink()
+        assert "missing" in refused("verify", "shop", "--backup", "saved", code=3)
+        assert "no archive" in refused("verify", "shop", "--backup", "nowhere", code=3)
+    for wrong in (("--from", "saved"), ("--to-lsn", 1, "--to-time", "2026-01-01T00:00Z")):
+        assert "use" in refused("verify", "shop", "--backup", "saved", *wrong, code=2)
+    assert "for a --backup" in refused("verify", "shop", "--to-lsn", 1, code=2)
+
+
 def test_tables_that_are_not_what_the_log_makes_are_found_and_rebuilt(shop: Path) -> None:
     good = run("verify", "shop")
     assert good.exit_code == 0

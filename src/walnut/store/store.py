@@ -31,6 +31,7 @@ from walnut.store.catalog import TableInfo, table_stat
 from walnut.store.changes import Change, Feed, Rewind
 from walnut.store.checkpoint import SLOT, Checkpoints
 from walnut.store.declare import Declarations
+from walnut.store.drill import BackupCheck, check_backup
 from walnut.store.errors import InvalidSetting, NotReached, StoreClosed, TablesFailed, UnknownTable
 from walnut.store.execution import Execution
 from walnut.store.fingerprint import fingerprint
@@ -317,6 +318,27 @@ class Store(Caller):
         if slot is not None:
             self.log.slot(slot, report.next_lsn).advance(report.next_lsn)
         return report
+
+    def check_backup(
+        self,
+        url: StrPath,
+        *,
+        to: int | dt.datetime | None = None,
+        progress: Progress | None = None,
+    ) -> BackupCheck:
+        """Verify a backup of this store by restoring it, all of it or to a moment, in a scratch
+        directory beside the tables, which is removed; there has to be room for a second copy. What
+        was restored is folded on with this store's log, as far as that reaches back, and compared.
+        Writers go on.
+
+        Raises BackupDiffers; InvalidSetting, BackupError, ArchiveError, LogCorrupt, TablesFailed."""
+        self._check_open()
+
+        def live() -> tuple[Snapshot, int]:
+            snapshot = self.snapshot()
+            return snapshot, snapshot.lsn
+
+        return check_backup(url, self.path, self.log, live, self.options, to, progress)
 
     @classmethod
     def restore(
