@@ -6,15 +6,18 @@ import datetime as dt
 import random
 import shutil
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
-from tests.store.helpers import SMALL, Guest, Room, guests_of, rooms_of
+from tests.store.helpers import SMALL, Guest, Room, every_byte, guests_of, rooms_of
 from walnut.log.errors import ArchiveError, NotALog
-from walnut.store import Store
+from walnut.store import Store, StoreReader
 from walnut.store.care import rebuild, verify
-from walnut.store.errors import BackupError, InvalidSetting, TablesAhead, TablesLost
+from walnut.store.engine import Batch
+from walnut.store.errors import BackupDiffers, BackupError, InvalidSetting, TablesAhead, TablesLost
+from walnut.store.keyring import find_keyring
 
 
 def live(store: Store, rng: random.Random, steps: int) -> dict[int, dict[str, Room]]:
@@ -133,6 +136,32 @@ def test_a_damaged_or_foreign_backup_is_refused_by_name(tmp_path: Path) -> None:
         Store.restore(tmp_path / "backup", tmp_path / "new6", options=SMALL)
 
 
+@pytest.mark.parametrize("moment", ["x", 1.5, True, dt.date(2030, 1, 1)])
+def test_what_is_no_moment_is_refused_by_name(tmp_path: Path, moment: Any) -> None:
+    with pytest.raises(InvalidSetting, match="no moment"):
+        Store.restore(tmp_path / "backup", tmp_path / "new", to=moment, options=SMALL)
+    assert not list(tmp_path.iterdir()), "and nothing is made"
+
+
+def test_a_backup_in_the_place_of_the_store_itself_is_refused(tmp_path: Path) -> None:
+    path, elsewhere = tmp_path / "log" / "data", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    path.mkdir(parents=True)
+    (path / "log").symlink_to(elsewhere)
+    with Store(path, SMALL) as store:
+        before = sorted(tmp_path.rglob("*"))
+        for place in (path, path / "log", path / "log" / "x", f"file://{path}/x", elsewhere,
+                      path / ".." / "data" / "keys", tmp_path):  # fmt: skip
+            with pytest.raises(InvalidSetting, match="the store"):
+                store.backup(place)
+        with pytest.raises(InvalidSetting):
+            store.clone(path / "x")
+        assert sorted(tmp_path.rglob("*")) == before
+        store.call(store.counter("n").add)
+        store.backup(f"file://{tmp_path}/backup")
+    Store.restore(tmp_path / "backup", tmp_path / "new", options=SMALL)
+
+
 def test_a_moment_before_all_tables_and_the_log_of_a_backup_is_refused(tmp_path: Path) -> None:
     with Store(tmp_path / "data", FORGETFUL) as store:
         live(store, random.Random(2), 300)
@@ -223,10 +252,84 @@ def test_verify_notices_tables_that_are_not_what_the_log_makes(tmp_path: Path) -
     with Store(tmp_path, SMALL) as store:
         live(store, random.Random(2), 10)
         assert verify(store).same
-        from walnut.store.engine import Batch
-
         store._tables.public.write(Batch({b"\0\0\0\x41bad": b"x"}), store.applied_lsn)
         assert not verify(store).same
+
+
+# -- verified by restoring ------------------------------------------------------------------------
+
+
+def test_a_backup_is_verified_by_restoring_it(tmp_path: Path) -> None:
+    """While the store goes on, and though it erases whom the backup still names."""
+    path, backup = tmp_path / "data", tmp_path / "backup"
+    with Store(path, SMALL) as store:
+        guests = guests_of(store)
+        guests.index("by_email", lambda guest: guest.email)
+        live(store, random.Random(1), 40)
+        store.call(guests.put, Guest("g1", "a@x"))
+        base = store.backup(backup).lsn
+        store.call(guests.put, Guest("g2", "b@x"))
+        live(store, random.Random(2), 40)
+        store.erase("g1")
+        store.backup(backup)
+        end = store.applied_lsn
+        found = store.check_backup(backup)
+        assert (found.lsn, found.compared_lsn, found.base_lsn) == (end, end, end)
+        assert found.fingerprint == store.fingerprint()
+        store.erase("g2")
+        live(store, random.Random(3), 40)
+        keys = every_byte(path / "keys")
+        found = store.check_backup(backup, to=base + 5)
+        assert (found.lsn, found.base_lsn, found.transactions) == (base + 5, base, 5)
+        assert found.compared_lsn == store.applied_lsn
+        assert found.fingerprint == store.fingerprint()
+        store.log.append(b"\x02a topic's record")
+        store.backup(backup)
+        with StoreReader(path, SMALL) as reader:
+            assert reader.check_backup(backup).compared_lsn == store.log.durable_lsn
+        assert every_byte(path / "keys") == keys
+        assert not (path / "tables.checking").exists()
+        reading = find_keyring(SMALL.log.disk, str(path / "keys"))
+        reading.destroy([5])
+        assert not reading.knows(5), "forgotten where it is read"
+        assert every_byte(path / "keys") == keys, "and nowhere else"
+
+
+def test_a_backup_that_is_not_what_the_store_is_is_told_by_name(tmp_path: Path) -> None:
+    path, backup = tmp_path / "data", tmp_path / "backup"
+    with Store(path, SMALL) as store:
+        live(store, random.Random(1), 40)
+        store.checkpoint()
+        shutil.copytree(path, tmp_path / "older")
+        live(store, random.Random(2), 40)
+        store.backup(backup)
+        store._tables.public.write(Batch({b"\0\0\0\x41bad": b"x"}), store.applied_lsn)
+        with pytest.raises(BackupDiffers, match=f"at LSN {store.applied_lsn}"):
+            store.check_backup(backup)
+        victim = max((backup / "files").iterdir(), key=lambda file: file.stat().st_size)
+        victim.write_bytes(b"x" + victim.read_bytes()[1:])
+        with pytest.raises(BackupError, match=f"{victim.name}.*damaged"):
+            store.check_backup(backup)
+        assert not (path / "tables.checking").exists()
+    with Store(tmp_path / "older", SMALL) as store, pytest.raises(BackupDiffers, match="has lost"):
+        store.check_backup(backup, to=60)
+    with Store(tmp_path / "other", SMALL) as store, pytest.raises(BackupDiffers, match="another"):
+        store.check_backup(backup)
+
+
+def test_a_backup_that_the_log_no_longer_reaches_is_restored_and_not_compared(
+    tmp_path: Path,
+) -> None:
+    with Store(tmp_path / "data", FORGETFUL) as store:
+        live(store, random.Random(1), 100)
+        end = store.backup(tmp_path / "backup").lsn
+        before = store.fingerprint()
+        live(store, random.Random(2), 300)
+        store.checkpoint()
+        store.log.housekeep()
+        assert store.log.first_lsn > end + 1
+        found = store.check_backup(tmp_path / "backup")
+        assert (found.lsn, found.compared_lsn, found.fingerprint) == (end, None, before)
 
 
 def test_a_clone_goes_its_own_way(tmp_path: Path) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import json
 import os
+import pty
+import re
 import subprocess
 import sys
 import uuid
@@ -32,6 +36,13 @@ def tables(store):
     rooms.index("by_hotel", lambda room: room.hotel)
 
 not_a_function = 1
+
+def failing(store):
+    raise KeyError("no such hotel")
+
+def failing_index(store):
+    rooms = store.table("rooms", Room, key=lambda room: room.id, before=True)
+    rooms.index("by_hotel", lambda room: room.hotel["x"])
 """
 
 
@@ -79,6 +90,8 @@ def test_documents_are_put_got_scanned_and_deleted(
     note = {"key": "n1", "value": {"text": "Grüße", "tags": ["a", 1, None]}}
     assert run("put", "--new", "data", "notes", json.dumps(note)).stdout == "1 row put\n"
     assert lines("get", "data", "notes", "n1") == [note]
+    table = run("get", "data", "notes", "n1", "--format", "table").stdout.splitlines()
+    assert [line.split()[0] for line in table] == ["key", "n1"]
     many = "".join(json.dumps({"key": f"k{n:04}", "value": n}) + "\n" for n in range(2500))
     assert run("put", "data", "notes", "-", stdin=many).stdout == "2,500 rows put\n"
     found = lines("scan", "data", "notes", "--start", "k0010", "--limit", 3)
@@ -146,6 +159,25 @@ def test_a_field_that_a_table_has_not_is_refused(shop: Path) -> None:
 )
 def test_a_wrong_declaration_says_what_is_wrong(shop: Path, function: str, why: str) -> None:
     assert why in refused("put", "shop", "rooms", "{}", "--declare", function, code=2)
+
+
+@pytest.mark.parametrize(
+    ("function", "why"),
+    [
+        ("shop_app:failing", "failed: KeyError: 'no such hotel' ("),
+        ("shop_app:failing_index", "failed: TypeError: string indices"),
+        ("broken_app:tables", "failed: SyntaxError"),
+    ],
+)
+@pytest.mark.parametrize("args", [("put", "shop", "rooms", "{}"), ("delete", "shop", "rooms", "r")])
+def test_a_program_that_fails_is_one_line_that_says_where(
+    shop: Path, args: tuple[str, ...], function: str, why: str
+) -> None:
+    (shop / "broken_app.py").write_text("def tables(store:\n")
+    message = refused(*args, "--declare", function)
+    assert f"{function} {why}" in message
+    assert re.search(r"\.py, line \d+\)", message)
+    gc.collect()  # the frames of what failed, and RocksDB's lock with the iterators in them
 
 
 def test_a_table_that_is_not_there_is_named_with_those_that_are(shop: Path) -> None:
@@ -245,6 +277,29 @@ def test_a_backup_is_restored_whole_and_to_an_lsn(shop: Path) -> None:
     )
 
 
+def test_a_backup_is_verified_beside_whoever_writes_the_store(shop: Path) -> None:
+    with Store("shop", SMALL) as store:
+        rooms = rooms_of(store)
+        rooms.index("by_hotel", lambda room: room.hotel)
+        end = store.backup("saved").lsn
+        store.call(rooms.put, Room("r3", "h1", 1))
+        good = run("verify", "shop", "--backup", "saved")
+        assert (good.exit_code, good.stderr) == (0, "")
+        assert f"restored up to LSN {end}: tables of LSN {end}, 0 transactions" in good.stdout
+        assert f"the same as shop at LSN {end + 1}: {store.fingerprint()}" in good.stdout
+        assert (
+            "up to LSN 2: tables of LSN 0, "
+            in run("verify", "shop", "--backup", "saved", "--to-lsn", 2).stdout
+        )
+        for file in (shop / "saved" / "files").iterdir():
+            file.unlink()
+        assert "missing" in refused("verify", "shop", "--backup", "saved", code=3)
+        assert "no archive" in refused("verify", "shop", "--backup", "nowhere", code=3)
+    for wrong in (("--from", "saved"), ("--to-lsn", 1, "--to-time", "2026-01-01T00:00Z")):
+        assert "use" in refused("verify", "shop", "--backup", "saved", *wrong, code=2)
+    assert "for a --backup" in refused("verify", "shop", "--to-lsn", 1, code=2)
+
+
 def test_tables_that_are_not_what_the_log_makes_are_found_and_rebuilt(shop: Path) -> None:
     good = run("verify", "shop")
     assert good.exit_code == 0
@@ -285,6 +340,48 @@ def test_writers_are_told_that_another_process_has_it(shop: Path) -> None:
             assert (result.returncode, result.stdout) == (1, "")
             assert "open" in result.stderr
         assert lines("scan", "shop", "rooms"), "reading is for everyone"
+
+
+# -- progress -------------------------------------------------------------------------------------
+
+
+def on_terminal(args: list[str], **streams: Any) -> tuple[bytes, bytes]:
+    """What a command wrote to stdout, and to the terminal that its stderr is."""
+    main, terminal = pty.openpty()
+    command = [sys.executable, "-m", "walnut.cli", "store", *args]
+    environment = {**os.environ, "TERM": "xterm"}
+    with (
+        Path("out").open("w+b") as out,
+        subprocess.Popen(
+            command, stdout=out, stderr=terminal, env=environment, **streams
+        ) as process,
+    ):
+        os.close(terminal)
+        shown = bytearray()
+        with contextlib.suppress(OSError):  # EIO is the end of a terminal
+            while data := os.read(main, 4096):
+                shown += data
+        os.close(main)
+        assert process.wait(60) == 0
+    return Path("out").read_bytes(), bytes(shown)
+
+
+def test_long_work_shows_how_far_it_is_on_a_terminal_alone(shop: Path) -> None:
+    many = "".join(json.dumps({"key": f"k{n:04}", "value": n}) + "\n" for n in range(2500))
+    (shop / "many").write_text(many)
+    with (shop / "many").open("rb") as file:
+        out, shown = on_terminal(["put", "--new", "shop", "notes", "-"], stdin=file)
+    assert out == b"2,500 rows put\n"
+    assert b"putting rows" in shown
+    assert b"2,500" in shown
+    out, shown = on_terminal(["scan", "shop", "notes"], stdin=subprocess.DEVNULL)
+    assert out == b"".join(values.jsonl(json.loads(line)) for line in many.splitlines())
+    assert b"reading rows" in shown
+    out, shown = on_terminal(["fingerprint", "shop"], stdin=subprocess.DEVNULL)
+    assert out.decode() == run("fingerprint", "shop").stdout
+    assert b"reading entries" in shown
+    one = ["put", "shop", "notes", '{"key": "one", "value": 1}']
+    assert b"putting" not in on_terminal(one, stdin=subprocess.DEVNULL)[1]
 
 
 # -- keys -----------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ def test_a_reader_beside_a_live_writer_sees_whole_transactions_only(tmp_path: Pa
         assert writer.hear() == ["ready"]
         with pytest.raises(LogLocked, match=str(writer.process.pid)):
             Store(tmp_path, OPTIONS)
-        while last < 600:
+        while last < 600 or states <= 10:
             with StoreReader(tmp_path, OPTIONS) as reader:
                 anew += 1
                 left = reader.table("left", Account, key=lambda row: row.id)
@@ -43,7 +43,6 @@ def test_a_reader_beside_a_live_writer_sees_whole_transactions_only(tmp_path: Pa
         writer.tell()
         assert writer.hear()[0] == "made"
         assert writer.end() == 0
-    assert states > 10
     with StoreReader(tmp_path, OPTIONS) as reader:  # and of a store that nobody has open
         assert reader.tables() == ["items", "left", "right", "visitors"]
 

@@ -498,6 +498,12 @@ def test_bad_rows_and_keys_have_names(store: Store) -> None:
             rooms.page(tx, cursor="!")
         with pytest.raises(InvalidKey, match="another scan"):
             rooms.page(tx, "r", cursor="AAAA")
+        for limit in (0, -1, "x"):
+            with pytest.raises(InvalidSetting, match="limit"):
+                rooms.page(tx, limit=limit)  # type: ignore[arg-type]
+        with pytest.raises(InvalidSetting, match="limit is -1"):
+            rooms.scan(tx, limit=-1)
+        assert list(rooms.scan(tx, limit=0)) == []
     with pytest.raises(AlreadyDefined):
         rooms_of(store)
     with pytest.raises(InvalidSetting, match="walnut"):
@@ -550,6 +556,30 @@ def test_what_waits_for_a_transaction_that_raises_is_not_told(store: Store) -> N
         raise KeyError
     store.call(rooms.put, Room("r2", "h9", 2))
     assert not told
+
+
+def test_what_is_called_after_a_transaction_and_raises_harms_nobody(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    counter = store.counter("n")
+    told: list[int] = []
+
+    def thoughtless(number: int) -> None:
+        raise KeyError(number)
+
+    def add(tx: Transaction, number: int) -> int:
+        tx.after(thoughtless, number)
+        tx.after(told.append, number)
+        return counter.add(tx)
+
+    answers = [store.submit(add, number) for number in range(3)]
+    assert [answer.wait() for answer in answers] == [1, 2, 3]
+    assert told == [0, 1, 2]
+    assert store.metrics.after_raised == 3
+    assert store.call(counter.add) == 4, "the log goes on"
+    assert [record.name for record in caplog.records] == ["walnut.store"] * 3
+    assert "thoughtless" in caplog.messages[0]
+    assert "KeyError: 2" in caplog.text
 
 
 def test_an_index_tells_equal_values_of_different_types_apart(store: Store) -> None:

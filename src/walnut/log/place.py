@@ -23,14 +23,13 @@ class Place:
 
     def __init__(self, url: StrPath) -> None:
         self.url = str(url)
-        self._path: Path | None = None
+        self._path = local_path(self.url)
         if not self.url:
             raise ArchiveError("the place of a copy is a directory or a URL, and this is empty")
         try:
-            if "://" in self.url and not self.url.startswith("file://"):
+            if self._path is None:
                 self._store = from_url(self.url)
             else:
-                self._path = Path(self.url.removeprefix("file://"))
                 self._store = LocalStore(self._path.absolute(), mkdir=True)
         except (BaseError, ValueError) as error:
             raise ArchiveError(f"{self.url} can't hold an archive: {_said(error)}") from error
@@ -72,6 +71,14 @@ class Place:
             obstore.delete(self._store, key)
         except BaseError as error:
             raise ArchiveError(f"deleting {key} in {self.url} failed: {_said(error)}") from error
+
+
+def local_path(url: StrPath) -> Path | None:
+    """The directory that a URL means; None if it is one of an object store."""
+    text = str(url)
+    if "://" in text and not text.startswith("file://"):
+        return None
+    return Path(text.removeprefix("file://"))
 
 
 def _said(error: Exception) -> str:

@@ -18,7 +18,14 @@ from typing import Final
 import click
 import msgspec
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    Task,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
@@ -277,8 +284,15 @@ def console() -> Console:
 
 # -- progress -----------------------------------------------------------------------------------
 
-Progressed = Callable[[int, int], None]
-"""To be called with what is done and what there is to do."""
+Progressed = Callable[[int, int | None], None]
+"""To be called with what is done and what there is to do; None where that is not known."""
+
+
+class _Done(TaskProgressColumn):
+    """The part that is done, or how much it is where the whole is not known."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.completed:,.0f}") if task.total is None else super().render(task)
 
 
 @contextlib.contextmanager
@@ -287,7 +301,7 @@ def progress(what: str, *, enabled: bool = True) -> Iterator[Progressed]:
     if not (enabled and sys.stderr.isatty()):
         yield lambda _done, _total: None
         return
-    columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn()
+    columns = TextColumn("{task.description}"), BarColumn(), _Done()
     with Progress(
         *columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True
     ) as bar:

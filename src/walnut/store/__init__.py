@@ -2,6 +2,7 @@
 what it writes."""
 
 from walnut.store.changes import ERASED, Change
+from walnut.store.drill import BackupCheck
 from walnut.store.errors import StoreError
 from walnut.store.model import StoreOptions, StoreStat
 from walnut.store.record import Meta
@@ -14,6 +15,7 @@ from walnut.store.transaction import Reader, Transaction
 
 __all__ = [
     "ERASED",
+    "BackupCheck",
     "Change",
     "Index",
     "Meta",

@@ -27,14 +27,15 @@ from walnut.log.archive import Archive, restore
 from walnut.log.disk import StrPath, sync_path
 from walnut.log.errors import NotALog
 from walnut.log.model import LogOptions
-from walnut.log.place import Place
+from walnut.log.place import Place, local_path
 from walnut.store.engine import Engine, OpenEngine, applied_lsn
-from walnut.store.errors import BackupError
+from walnut.store.errors import BackupError, InvalidSetting
 from walnut.store.record import unpack, utc
 from walnut.store.rocks import remove_tables
 
 VERSION: Final = 1
 _BASES: Final = "bases/"
+_PARTS: Final = ("bases", "files", "log")
 
 Progress = Callable[[int, int], None]
 """Told how much is done and how much there is."""
@@ -129,6 +130,21 @@ def _store_file(
     return file, True
 
 
+def check_outside(url: StrPath, store: str) -> None:
+    """Raise InvalidSetting if a backup would share a directory with the store at the path `store`."""
+    place = local_path(url)
+    if place is None:
+        return
+    there, here = place.resolve(), Path(store).resolve()
+    ours = [here, *(path.resolve() for path in here.glob("*"))]  # which may be elsewhere, by a link
+    theirs = [there / part for part in _PARTS]
+    if any(there.is_relative_to(path) for path in ours) or any(map(here.is_relative_to, theirs)):
+        raise InvalidSetting(
+            f"a backup in {url} would be in the same place as the store {store} itself: give another "
+            "directory, best on another disk"
+        )
+
+
 def bases(place: Place) -> list[Base]:
     """The bases of a backup, oldest first. Raises BackupError."""
     found = []
@@ -160,7 +176,9 @@ def restore_files(
     Args:
         to: the last LSN; or a time, and the last transaction decided until then; None: all.
 
-    Raises BackupError, ArchiveError, NotALog."""
+    Raises InvalidSetting, BackupError, ArchiveError, NotALog."""
+    if to is not None and (isinstance(to, bool) or not isinstance(to, int | dt.datetime)):
+        raise InvalidSetting(f"{to!r} is no moment to restore: give an LSN, or an aware datetime")
     place = Place(url)
     check_empty(path)
     log, tables, archive = f"{path}/log", f"{path}/tables", place.inside("log")

@@ -112,6 +112,10 @@ class BackupError(StoreError):
     """A backup is missing, incomplete, damaged, or does not reach the moment asked for."""
 
 
+class BackupDiffers(BackupError):
+    """What a backup restores is not what its store is: one of them is not as it was."""
+
+
 class NotReached(StoreError, TimeoutError):
     """The store has not applied the LSN that was asked for within the time given."""
 

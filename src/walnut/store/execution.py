@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -43,6 +44,7 @@ from walnut.store.transaction import Transaction
 P = ParamSpec("P")
 T = TypeVar("T")
 TRIES: Final = 20
+_logger = logging.getLogger("walnut.store")
 
 
 Outcome = tuple[Any, Exception | None, Ticket | None]
@@ -110,7 +112,16 @@ class Execution:
             metrics.apply.observe(1e6 * (time.perf_counter() - started))
             for effect in effects:
                 for function, args in effect.then:
-                    function(*args)
+                    self._tell(function, args)
+
+    def _tell(self, function: Callable[..., object], args: tuple[Any, ...]) -> None:
+        """Call what was to be called after a transaction. What it raises harms nobody: the transaction
+        is durable, and those that share its flush have nothing to do with it."""
+        try:
+            function(*args)
+        except Exception:
+            self._metrics.after_raised += 1
+            _logger.exception("%s, called after a transaction, raised", name_of(function))
 
     def refused(self, lsn: int) -> None:
         """See `log.Follower`."""

@@ -63,7 +63,10 @@ class Keyring:
     """The keys of a store's subjects. Entered by one thread at a time for changes; `seal` and `open`
     from any."""
 
-    def __init__(self, disk: Disk, directory: Directory, ring: Ring) -> None:
+    def __init__(
+        self, disk: Disk, directory: Directory, ring: Ring, *, read_only: bool = False
+    ) -> None:
+        self._read_only = read_only
         self._disk = disk
         self._directory = directory
         self._ring = ring
@@ -80,7 +83,7 @@ class Keyring:
         return self
 
     @classmethod
-    def load(cls, disk: Disk, directory: Directory) -> Keyring | None:
+    def load(cls, disk: Disk, directory: Directory, *, read_only: bool = False) -> Keyring | None:
         """The ring as it was saved last, or None if there never was one.
 
         Raises KeysMissing if there are files and none of them is whole."""
@@ -93,7 +96,7 @@ class Keyring:
                     "Without it, rows about subjects can't be read"
                 )
             return None
-        return cls(disk, directory, max(rings, key=lambda ring: ring.number))
+        return cls(disk, directory, max(rings, key=lambda ring: ring.number), read_only=read_only)
 
     @property
     def ring_id(self) -> bytes:
@@ -125,10 +128,10 @@ class Keyring:
             ) from error
 
     def destroy(self, numbers: list[int]) -> None:
-        """Destroy these keys for good."""
+        """Destroy these keys for good; in a ring to read from, do without them."""
         living = [number for number in numbers if self.knows(number)]
         self.forget(living)
-        if living:
+        if living and not self._read_only:
             # Twice, so that no place holds the old nodes any more.
             self._save()
             self._save()
@@ -217,7 +220,7 @@ def open_keyring(disk: Disk, path: str, *, new: bool) -> Keyring:
 def find_keyring(disk: Disk, path: str) -> Keyring:
     """The keyring in the directory `path`, which nothing is changed in. Raises KeysMissing."""
     try:
-        ring = Keyring.load(disk, disk.directory(path, create=False))
+        ring = Keyring.load(disk, disk.directory(path, create=False), read_only=True)
     except (FileNotFoundError, NotADirectoryError):
         ring = None
     if ring is None:

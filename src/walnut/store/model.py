@@ -97,6 +97,7 @@ class Metrics(msgspec.Struct):
         repeats: answered from the memory of idempotency keys.
         reruns: functions run again because the log's end had moved under them.
         refused: transactions turned away because the disk was full.
+        after_raised: functions given to `Transaction.after` that raised.
         applies, applied: batches and transactions written to the tables.
         checkpoints: of the tables.
         turn: that those who had to wait for the function before theirs waited.
@@ -113,6 +114,7 @@ class Metrics(msgspec.Struct):
     repeats: int = 0
     reruns: int = 0
     refused: int = 0
+    after_raised: int = 0
     applies: int = 0
     applied: int = 0
     checkpoints: int = 0

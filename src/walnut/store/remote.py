@@ -8,6 +8,7 @@ writes nothing anywhere.
 
 from __future__ import annotations
 
+import datetime as dt
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from types import TracebackType
@@ -22,12 +23,14 @@ from walnut.log.opening import check_path
 from walnut.store.catalog import TableInfo, table_stat
 from walnut.store.changes import Change, Feed
 from walnut.store.declare import Declarations
+from walnut.store.drill import BackupCheck, check_backup
 from walnut.store.errors import TablesLost, UnknownTable
 from walnut.store.keyring import Keyring, find_keyring
 from walnut.store.keys import Key
 from walnut.store.model import StoreOptions, StoreStat
 from walnut.store.overlay import Missing, Overlay, merge
 from walnut.store.record import unpack
+from walnut.store.redo import Progress
 from walnut.store.schema import Codec, Upgrade
 from walnut.store.table import Index, Table
 from walnut.store.tables import Effect, Tables, effect_of
@@ -209,6 +212,21 @@ class StoreReader:
 
         only = None if tables is None else set(tables)
         return Feed(self.log, self.keyring, infos, self._declared.declared, only)
+
+    def check_backup(
+        self,
+        url: StrPath,
+        *,
+        to: int | dt.datetime | None = None,
+        progress: Progress | None = None,
+    ) -> BackupCheck:
+        """See `Store.check_backup`; this moves on as `refresh` does."""
+
+        def live() -> tuple[StoreReader, int]:
+            lsn = self.refresh()
+            return self, lsn
+
+        return check_backup(url, self.path, self.log, live, self.options, to, progress)
 
     # -- reading --------------------------------------------------------------------------------
 

@@ -25,12 +25,13 @@ from walnut.log import Log, Retention
 from walnut.log.commit import refuse_event_loop
 from walnut.log.disk import StrPath
 from walnut.log.opening import check_path
-from walnut.store.backup import BackupReport, back_up, check_empty, restore_files
+from walnut.store.backup import BackupReport, back_up, check_empty, check_outside, restore_files
 from walnut.store.caller import Caller
 from walnut.store.catalog import TableInfo, table_stat
 from walnut.store.changes import Change, Feed, Rewind
 from walnut.store.checkpoint import SLOT, Checkpoints
 from walnut.store.declare import Declarations
+from walnut.store.drill import BackupCheck, check_backup
 from walnut.store.errors import InvalidSetting, NotReached, StoreClosed, TablesFailed, UnknownTable
 from walnut.store.execution import Execution
 from walnut.store.fingerprint import fingerprint
@@ -309,6 +310,7 @@ class Store(Caller):
 
         Raises InvalidSetting, BackupError, ArchiveError, LogFull."""
         self._check_open()
+        check_outside(url, self.path)
         if slot == SLOT:
             raise InvalidSetting(f"the slot {SLOT!r} is the store's own: give another name")
         scratch = f"{self.path}/tables/copying"
@@ -316,6 +318,27 @@ class Store(Caller):
         if slot is not None:
             self.log.slot(slot, report.next_lsn).advance(report.next_lsn)
         return report
+
+    def check_backup(
+        self,
+        url: StrPath,
+        *,
+        to: int | dt.datetime | None = None,
+        progress: Progress | None = None,
+    ) -> BackupCheck:
+        """Verify a backup of this store by restoring it, all of it or to a moment, in a scratch
+        directory beside the tables, which is removed; there has to be room for a second copy. What
+        was restored is folded on with this store's log, as far as that reaches back, and compared.
+        Writers go on.
+
+        Raises BackupDiffers; InvalidSetting, BackupError, ArchiveError, LogCorrupt, TablesFailed."""
+        self._check_open()
+
+        def live() -> tuple[Snapshot, int]:
+            snapshot = self.snapshot()
+            return snapshot, snapshot.lsn
+
+        return check_backup(url, self.path, self.log, live, self.options, to, progress)
 
     @classmethod
     def restore(
@@ -335,7 +358,7 @@ class Store(Caller):
             keys: the `keys` directory of the store that was backed up, or a copy of it. Without it,
                 rows about subjects can't be read in the new store. What was erased stays erased.
 
-        Raises BackupError, ArchiveError, NotALog, KeysMissing."""
+        Raises InvalidSetting, BackupError, ArchiveError, NotALog, KeysMissing."""
         options = options or StoreOptions()
         if keys is not None:
             find_keyring(options.log.disk, str(keys))
@@ -346,7 +369,7 @@ class Store(Caller):
 
     def clone(self, path: StrPath) -> None:
         """A copy of the store as it is, keys included, in a new or empty directory, to try things on.
-        Writers go on. Raises NotALog, BackupError."""
+        Writers go on. Raises InvalidSetting, NotALog, BackupError."""
         check_empty(path)
         scratch = f"{path}.cloning"
         try:

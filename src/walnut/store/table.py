@@ -18,7 +18,14 @@ from typing import Generic, Protocol, TypeVar
 import msgspec
 
 from walnut.store.catalog import IndexInfo, TableInfo, prefix_of
-from walnut.store.errors import AlreadyDefined, Erased, InvalidKey, NotUnique, ReadOnly
+from walnut.store.errors import (
+    AlreadyDefined,
+    Erased,
+    InvalidKey,
+    InvalidSetting,
+    NotUnique,
+    ReadOnly,
+)
 from walnut.store.keys import Key, decode, encode, plain, same
 from walnut.store.schema import SEALED, Codec
 from walnut.store.tables import OWNER_BYTES, after, subject_prefix
@@ -55,7 +62,9 @@ class Ordered(Generic[Row]):
         """Rows in order: those whose key begins with `prefix`; of these from `start` up to, not with,
         `stop`, where both are what comes after the prefix. `reverse`: the same rows backwards.
 
-        Rows about erased subjects are left out. Raises InvalidKey."""
+        Rows about erased subjects are left out. Raises InvalidKey, InvalidSetting."""
+        if limit is not None:
+            _check_limit(limit, 0)
         items = self._items(reader, *self._range(prefix, start, stop), reverse=reverse)
         rows = (row for _, row in items)
         return rows if limit is None else islice(rows, limit)
@@ -72,7 +81,10 @@ class Ordered(Generic[Row]):
         cursor: str | None = None,
     ) -> Page[Row]:
         """At most `limit` rows of a scan, and a cursor for the next ones: it stays good whatever is
-        written meanwhile. Raises InvalidKey, also for a cursor of another scan."""
+        written meanwhile.
+
+        Raises InvalidKey, also for a cursor of another scan; InvalidSetting."""
+        _check_limit(limit, 1)
         begin, end = self._range(prefix, start, stop)
         if cursor is not None:
             at = _read_cursor(cursor)
@@ -381,6 +393,11 @@ class Table(Ordered[Row]):
             for entry, value in entries.items():
                 self._enter(tx, entry, value, self._number_in(tx, full, data))
         return None
+
+
+def _check_limit(limit: int, low: int) -> None:
+    if not isinstance(limit, int) or limit < low:
+        raise InvalidSetting(f"limit is {limit!r}: it is a number of rows, from {low}")
 
 
 def _read_only(table: str, reader: object) -> ReadOnly:

@@ -116,8 +116,9 @@ class Transaction:
     def after(self, function: Callable[..., object], *args: Any) -> None:
         """Call `function(*args)` once what this transaction wrote is durable and can be read; not at
         all if it never is, or wrote nothing. For waking whoever is to act on it: it is called on the
-        thread that all commits wait for, so it is quick and does not raise. After a crash it is not
-        called again: whoever needs to know then reads the tables."""
+        thread that all commits wait for, so it is quick. If it raises, that is counted
+        (`Metrics.after_raised`) and logged to the logger `walnut.store`, and changes nothing else. After
+        a crash it is not called again: whoever needs to know then reads the tables."""
         self.then.append((function, args))
 
     # -- for tables -----------------------------------------------------------------------------

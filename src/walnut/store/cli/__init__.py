@@ -32,7 +32,8 @@ def store() -> None:
     Rows go in and come out as JSON. What reads here may be used while another process writes the
     store; what writes may not.
 
-    Exit codes: as those of `walnut log`; 3 is what `verify` ends with when tables and log differ.
+    Exit codes: as those of `walnut log`; 3 is what `verify` ends with when tables and log, or
+    a backup and its store, differ.
     """
 
 

@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
 
+from walnut.log.errors import LogError
 from walnut.log.model import LogOptions
 from walnut.log.opening import find_directory
 from walnut.log.show import progress
 from walnut.store.cli import values
+from walnut.store.errors import StoreError
 from walnut.store.store import Store
 
 directory = click.argument("directory", metavar="DIR")
@@ -58,13 +62,30 @@ def declare_by(store: Store, function: str) -> None:
         raise click.BadParameter(f"{function!r} is not MODULE:FUNCTION, as in app:tables")
     sys.path.insert(0, "")  # a module of the directory we are in, as `python -m` finds it
     try:
-        found: Callable[[Store], object] | None = getattr(
-            importlib.import_module(module), name, None
-        )
+        with running(function):
+            found: Callable[[Store], object] | None = getattr(
+                importlib.import_module(module), name, None
+            )
     except ImportError as error:
         raise click.BadParameter(f"{module} can't be imported: {error}") from error
     finally:
         sys.path.remove("")
     if not callable(found):
         raise click.BadParameter(f"{module} has no function {name}")
-    found(store)
+    with running(function):
+        found(store)
+
+
+@contextmanager
+def running(function: str) -> Iterator[None]:
+    """What a program's own code raises meanwhile is one line that says where it did."""
+    try:
+        yield
+    except (LogError, StoreError, OSError, ImportError):
+        raise
+    except Exception as error:
+        *_, (frame, line) = traceback.walk_tb(error.__traceback__)
+        raise click.ClickException(
+            f"{function} failed: {type(error).__name__}: {error} "
+            f"({click.format_filename(frame.f_code.co_filename)}, line {line})"
+        ) from error

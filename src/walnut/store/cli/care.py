@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Any, Final
 
 import click
@@ -9,15 +10,18 @@ import msgspec
 from rich.console import Console
 from rich.text import Text
 
-from walnut.log.cli.arguments import examples
+from walnut.log.cli.arguments import examples, lsn
+from walnut.log.cli.arguments import moment as moment_
 from walnut.log.cli.records import write_out
+from walnut.log.errors import ArchiveError, LogCorrupt
 from walnut.log.show import console, count, duration, facts_table, moment, progress, size
 from walnut.store.care import rebuild as rebuild_tables
 from walnut.store.care import verify as verify_store
 from walnut.store.cli import arguments, values
-from walnut.store.errors import TablesFailed
+from walnut.store.errors import BackupError, TablesFailed, TablesLost
 from walnut.store.fingerprint import fingerprint as fingerprint_of
 from walnut.store.model import StoreStat
+from walnut.store.record import utc
 from walnut.store.remote import StoreReader
 
 DIFFERENT: Final = 3
@@ -96,25 +100,50 @@ def checkpoint(directory: str) -> None:
     """
     with arguments.open_to_write(directory) as store:
         redone = store.redo
-        lsn = store.checkpoint()
+        flushed = store.checkpoint()
     name = click.format_filename(directory)
     click.echo(
-        f"{name}: flushed up to LSN {lsn}; {count(redone.transactions, 'transaction')} folded in "
+        f"{name}: flushed up to LSN {flushed}; {count(redone.transactions, 'transaction')} folded in "
         f"{duration(redone.seconds)}"
     )
 
 
 @click.command(
-    epilog=examples("walnut store backup shop backup", "walnut store verify shop --from backup")
+    epilog=examples(
+        "walnut store backup shop backup",
+        "walnut store verify shop --from backup",
+        "walnut store verify shop --backup backup",
+    )
 )
 @arguments.directory
 @source
-def verify(directory: str, source: str | None) -> None:
+@click.option("--backup", metavar="URL", help="Verify this backup of the store, by restoring it.")
+@click.option("--to-lsn", type=lsn, metavar="LSN", help="Restore the backup up to this LSN.")
+@click.option("--to-time", type=moment_, metavar="TIME", help="Restore it as of this moment.")
+def verify(
+    directory: str,
+    source: str | None,
+    backup: str | None,
+    to_lsn: int | None,
+    to_time: int | None,
+) -> None:
     """Fold the log into second tables and compare them with those of the store at DIR.
 
-    Exits with 3 if they differ, or can't be read: then `walnut store rebuild` makes them anew. The bytes of the log
-    are checked by `walnut log verify DIR/log`.
+    With --backup, restore that in a scratch directory in DIR, which is removed, fold it on with the
+    log of DIR as far as that reaches back, and compare; another process may have the store open.
+
+    Exits with 3 if they differ, or can't be read: then `walnut store rebuild` makes the tables anew.
+    The bytes of the log are checked by `walnut log verify DIR/log`.
     """
+    if source is not None and backup is not None:
+        raise click.UsageError("--from is for the tables and --backup verifies a backup: use one")
+    if to_lsn is not None and to_time is not None:
+        raise click.UsageError("use --to-lsn or --to-time: both say where to end")
+    if backup is not None:
+        _verify_backup(directory, backup, to_lsn if to_time is None else utc(to_time))
+        return
+    if to_lsn is not None or to_time is not None:
+        raise click.UsageError("--to-lsn and --to-time are for a --backup")
     name = click.format_filename(directory)
     try:
         with arguments.open_to_write(directory) as store, progress("folding") as shown:
@@ -130,6 +159,28 @@ def verify(directory: str, source: str | None) -> None:
         )
         raise click.exceptions.Exit(DIFFERENT)
     click.echo(f"{name}: the tables are what the log makes, at LSN {found.lsn}: {found.tables}")
+
+
+def _verify_backup(directory: str, url: str, to: int | dt.datetime | None) -> None:
+    name = click.format_filename(directory)
+    with StoreReader(directory) as reader:
+        try:
+            with progress("restoring") as shown:
+                found = reader.check_backup(url, to=to, progress=shown)
+        except (BackupError, ArchiveError, LogCorrupt, TablesFailed, TablesLost) as error:
+            click.echo(f"walnut: {' '.join(str(error).split())}", err=True)
+            raise click.exceptions.Exit(DIFFERENT) from error
+        first = reader.log.first_lsn
+    click.echo(
+        f"{url}: restored up to LSN {found.lsn}: tables of LSN {found.base_lsn}, "
+        f"{count(found.transactions, 'transaction')} folded, {duration(found.seconds)} in all; "
+        + (
+            f"not compared, as the log of {name} begins at LSN {first}"
+            if found.compared_lsn is None
+            else f"the same as {name} at LSN {found.compared_lsn}"
+        )
+        + f": {found.fingerprint}"
+    )
 
 
 @click.command(epilog=examples("walnut store rebuild shop"))
@@ -156,4 +207,6 @@ def fingerprint(directory: str) -> None:
     Two stores that folded the same log up to the same LSN have the same.
     """
     with StoreReader(directory) as reader:
-        click.echo(f"{fingerprint_of(reader, reader.lsn)}  LSN {reader.lsn}")
+        with progress("reading entries") as shown:
+            digest = fingerprint_of(reader, reader.lsn, shown)
+        click.echo(f"{digest}  LSN {reader.lsn}")

@@ -6,14 +6,14 @@ import functools
 import itertools
 import sys
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 import msgspec
 
 from walnut.log.cli.arguments import examples
 from walnut.log.cli.records import write_out
-from walnut.log.show import console, count
+from walnut.log.show import Progressed, console, count, progress
 from walnut.store.catalog import TableInfo, prefix_of
 from walnut.store.cli import arguments, values
 from walnut.store.document import Document, holds_documents, key_of
@@ -27,8 +27,9 @@ from walnut.store.table import Table
 from walnut.store.tables import after
 from walnut.store.transaction import Transaction
 
+T = TypeVar("T")
 BATCH = 1000
-"""Rows of one transaction, when many are put."""
+"""Rows of one transaction, when many are put; and rows that are read between two looks at the bar."""
 
 LONGEST = 16 << 20
 """Bytes of a line that are looked at; a row is smaller."""
@@ -49,14 +50,15 @@ def find(reader: StoreReader, name: str) -> TableInfo:
 @click.command(
     epilog=examples(
         "walnut store get shop notes n1",
-        """walnut store get shop rooms '["h1", 2]'""",
+        """walnut store get shop rooms '["h1", 2]' --format table""",
     )
 )
 @arguments.directory
 @arguments.table
 @click.argument("key", type=arguments.KEY)
-def get(directory: str, table: str, key: Key) -> None:
-    """Print the row of TABLE with this KEY, as JSON.
+@arguments.format_
+def get(directory: str, table: str, key: Key, format_: str) -> None:
+    """Print the row of TABLE with this KEY.
 
     KEY is JSON; a word that is none stands for itself. A key of several parts is a list. A UUID, a
     time, a date, bytes: {"uuid": "..."}, {"time": ...}, {"date": ...}, {"bytes": "<base64>"}.
@@ -68,7 +70,11 @@ def get(directory: str, table: str, key: Key) -> None:
             raise click.ClickException(
                 f"{table} has no row with the key {values.cell(values.shown(key))}"
             )
-        write_out(values.jsonl(fields_of(full, data, reader.keyring)))
+        row = fields_of(full, data, reader.keyring)
+        if format_ == "table":
+            console().print(values.rows_table([row]))
+        else:
+            write_out(values.jsonl(row))
 
 
 @click.command(
@@ -108,10 +114,21 @@ def scan(
         items = reader.walk(base + encode(start), end, reverse=reverse)
         rows = itertools.islice(_readable(items, reader), limit)
         if format_ == "table":
-            console().print(values.rows_table(list(rows)))
+            with progress("reading rows") as shown:
+                found = list(_told(rows, shown, limit))
+            console().print(values.rows_table(found))
             return
-        for row in rows:
-            write_out(values.jsonl(row))
+        # Where rows go to the terminal they are the progress, and a bar would be among them.
+        with progress("reading rows", enabled=not sys.stdout.isatty()) as shown:
+            for row in _told(rows, shown, limit):
+                write_out(values.jsonl(row))
+
+
+def _told(rows: Iterable[T], shown: Progressed, total: int | None) -> Iterator[T]:
+    for number, row in enumerate(rows):
+        if number % BATCH == 0:
+            shown(number, total)
+        yield row
 
 
 def _readable(
@@ -158,7 +175,11 @@ def put(
     lines = iter([row.encode()]) if row != "-" else _stdin()
     meta = Meta(principal, reason)
     done = 0
-    with Store(directory) if new else arguments.open_to_write(directory) as store:
+    typed = row == "-" and sys.stdin.isatty()  # a bar would be among what is typed
+    with (
+        Store(directory) if new else arguments.open_to_write(directory) as store,
+        progress("putting rows", enabled=row == "-" and not typed) as shown,
+    ):
         target = writable(store, table, declare, new=new)
         decoder = msgspec.json.Decoder(target.codec.row)
         while batch := list(itertools.islice(lines, BATCH)):
@@ -173,12 +194,16 @@ def put(
                         f"row {number} is none of {table} ({error}); those before transaction "
                         f"{done // BATCH + 1} were put, {done} of them"
                     ) from error
-            store.by(meta).call(_put_all, target, rows)
+            with arguments.running(declare or table):
+                store.by(meta).call(_put_all, target, rows)
             done += len(rows)
+            shown(done, None)
     click.echo(f"{count(done, 'row')} put")
 
 
 def _stdin() -> Iterator[bytes]:
+    if sys.stdin is None:
+        raise click.UsageError("stdin is closed: give the ROW, or lines on stdin")
     return iter(functools.partial(sys.stdin.buffer.readline, LONGEST), b"")
 
 
@@ -205,7 +230,8 @@ def delete(
     """Delete the row of TABLE with this KEY. Exits with 1 if there is none."""
     with arguments.open_to_write(directory) as store:
         target = writable(store, table, declare, new=False)
-        gone = store.by(Meta(principal, reason)).call(target.delete, key)
+        with arguments.running(declare or table):
+            gone = store.by(Meta(principal, reason)).call(target.delete, key)
     if not gone:
         raise click.ClickException(
             f"{table} has no row with the key {values.cell(values.shown(key))}"
