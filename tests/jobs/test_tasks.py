@@ -95,8 +95,11 @@ def test_coroutines_run_on_the_loop_and_are_awaited_from_any_other(store: Store)
         assert asyncio.run(main()) == [2 * number for number in range(20)]
 
     async def at_hand() -> list[int]:
-        async with jobs:
+        await jobs.start()
+        try:
             return await main()
+        finally:
+            await jobs.stop()
 
     assert asyncio.run(at_hand()) == [2 * number for number in range(20)]
 
@@ -279,7 +282,7 @@ def test_then_and_otherwise_are_part_of_the_end(store: Store) -> None:
     dead = store.counter("dead")
 
     @jobs.task(retry=Retry(attempts=1))
-    async def step(ctx: Context, good: bool) -> Rung:
+    async def step(ctx: Context, good: int) -> Rung:
         if not good:
             raise OSError("no")
         return Rung(1)
@@ -295,7 +298,7 @@ def test_then_and_otherwise_are_part_of_the_end(store: Store) -> None:
 
     with jobs:
         with store.transaction() as tx:
-            made = [jobs.enqueue(tx, step, number % 2 == 0) for number in range(10)]
+            made = [jobs.enqueue(tx, step, 1 - number % 2) for number in range(10)]
         for job in made:
             with contextlib.suppress(JobFailed):
                 jobs.wait(job, 20)
@@ -306,20 +309,20 @@ def test_a_then_that_raises_makes_it_a_failure_and_hurts_no_other(store: Store) 
     jobs = Jobs(store)
 
     @jobs.task(retry=Retry(attempts=1))
-    async def step(ctx: Context, good: bool) -> bool:
+    async def step(ctx: Context, good: int) -> int:
         return good
 
     @step.then
-    def check(tx: Transaction, job: Job, result: bool) -> None:
+    def check(tx: Transaction, job: Job, result: int) -> None:
         if not result:
             raise ValueError("not taken")
 
     with jobs:
         with store.transaction() as tx:
-            made = [jobs.enqueue(tx, step, number != 5) for number in range(10)]
+            made = [jobs.enqueue(tx, step, int(number != 5)) for number in range(10)]
         for number, job in enumerate(made):
             if number != 5:
-                assert jobs.wait(job, 20) is True
+                assert jobs.wait(job, 20) == 1
         with pytest.raises(JobFailed, match="ValueError: not taken"):
             jobs.wait(made[5], 20)
         assert jobs.metrics.hook_failures == 1
@@ -380,7 +383,7 @@ def test_an_attempt_that_takes_too_long_is_asked_to_stop(store: Store, runs: str
         raise RuntimeError("stopped")
 
     task = jobs.task(name="slow", runs=runs, timeout=0.05, retry=Retry(attempts=1))(
-        on_loop if runs == "loop" else in_thread  # type: ignore[arg-type]
+        on_loop if runs == "loop" else in_thread
     )
     with jobs:
         with store.transaction() as tx:
@@ -513,10 +516,11 @@ def test_waiting_for_a_job_from_many_threads_while_it_ends(store: Store) -> None
             with store.transaction() as tx:
                 job = jobs.enqueue(tx, quick)
             results = list[int]()
-            threads = [
-                threading.Thread(target=lambda job=job: results.append(jobs.wait(job, 20)))  # type: ignore[misc]
-                for _ in range(4)
-            ]
+
+            def wait(job: Job, results: list[int]) -> None:
+                results.append(jobs.wait(job, 20))
+
+            threads = [threading.Thread(target=wait, args=(job, results)) for _ in range(4)]
             for thread in threads:
                 thread.start()
             for thread in threads:
@@ -610,15 +614,15 @@ def test_jobs_that_ended_long_ago_are_forgotten(
     jobs = Jobs(store, JobsOptions(keep_done=0.0))
 
     @jobs.task(retry=Retry(attempts=1))
-    async def quick(ctx: Context, good: bool) -> None:
+    async def quick(ctx: Context, good: int) -> None:
         if not good:
             raise OSError
 
     with jobs:
         with store.transaction() as tx:
             for _ in range(600):
-                jobs.enqueue(tx, quick, True)
-            dead = jobs.enqueue(tx, quick, False)
+                jobs.enqueue(tx, quick, 1)
+            dead = jobs.enqueue(tx, quick, 0)
         wait_until(lambda: jobs._ledger.jobs.count(store) == 1)
     assert get(jobs, dead).state is State.DEAD
     with store.transaction() as tx:

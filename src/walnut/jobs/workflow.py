@@ -40,8 +40,11 @@ if TYPE_CHECKING:
     from walnut.jobs.jobs import Jobs
 
 T = TypeVar("T")
-QUIET_TURNS: Final = 10
-"""Turns of the loop in which whatever follows from an outcome is asked."""
+QUIET_TURNS: Final = 32
+"""Turns of the loop in which whatever follows from an outcome is asked: a `gather` within another takes
+two more."""
+FEW_TURNS: Final = 3
+"""The same where nothing was ever done at once."""
 FULL_SECONDS: Final = 0.5
 """How long it waits for space on the disk."""
 MOST_SECONDS: Final = 100 * 366 * 86_400.0
@@ -90,6 +93,7 @@ class Flow:
         self._outcomes = deque(sorted(done, key=lambda step: step.order))
         self._told = {step.number for step in done}
         self._giving = False
+        self._branches = False
         self.moved = self._loop.time()
         """When something last happened."""
 
@@ -260,6 +264,7 @@ class Flow:
         """What came of a step; unless it is on record, it is begun."""
         # Waited for before it begins: its end may come before the answer that it has begun.
         waiting = self._waiting[step.number] = self._loop.create_future()
+        self._branches = self._branches or asyncio.current_task() is not self._attempt.running
         if begin is None:
             self._give_soon()
         else:
@@ -310,13 +315,13 @@ class Flow:
             self._loop.call_soon(self._give, 0)
 
     def _give(self, turn: int) -> None:
-        """Give the code the next outcome. Where it waits for several at once, what follows from one
-        has time to be asked before the next is given, so that a replay asks in the same order."""
+        """Give the code the next outcome. What follows from one has time to be asked before the next is
+        given, so that a replay, where all outcomes are there, asks in the same order."""
         self._giving = False
         if not self._outcomes or self._outcomes[0].number not in self._waiting:
             return  # it is not asked for yet
         self._giving = True
-        if len(self._waiting) > 1 and turn < QUIET_TURNS:
+        if turn < (QUIET_TURNS if self._branches else FEW_TURNS):
             self._loop.call_soon(self._give, turn + 1)
             return
         step = self._outcomes.popleft()
