@@ -182,7 +182,7 @@ def test_a_job_that_was_being_claimed_when_all_stopped_is_handed_back(
         monkeypatch.setattr(jobs.store, "run", slow_run)
         await jobs.start()
         job = await run(lambda tx: jobs.enqueue(tx, work))
-        while not stops:  # noqa: ASYNC110  the stop is under way in another task
+        while not stops:
             await asyncio.sleep(0.01)
         await stops[0]
         return job

@@ -560,7 +560,7 @@ def test_code_that_catches_everything_is_still_put_to_sleep(store: Store) -> Non
     async def stubborn(flow: Flow) -> Any:
         try:
             told = await flow.signal("go")
-        except BaseException:  # noqa: BLE001  as bad as can be
+        except BaseException:
             return "swallowed"
         finally:
             with contextlib.suppress(BaseException):
@@ -591,7 +591,7 @@ def test_stopping_does_not_take_a_swallowed_cancellation_for_a_result(store: Sto
     async def stubborn(flow: Flow) -> int:
         try:
             return await flow.run(slow)
-        except BaseException:  # noqa: BLE001
+        except BaseException:
             return 99
 
     async def main() -> Job:
@@ -635,9 +635,8 @@ def test_a_key_that_another_job_has_fails_the_step(store: Store) -> None:
         jobs.resume(tx, "default")
         job = jobs.enqueue(tx, flow_, at=tx.now, queue="other", priority=9)
         jobs.pause(tx, "default")
-    with jobs:
-        with pytest.raises(JobFailed, match="the key 'k' is job"):
-            jobs.wait(job, 30)
+    with jobs, pytest.raises(JobFailed, match="the key 'k' is job"):
+        jobs.wait(job, 30)
 
 
 def test_what_can_not_work_is_refused(store: Store) -> None:

@@ -13,6 +13,7 @@ attempt that made it.
 from __future__ import annotations
 
 import enum
+import os
 from typing import Final, Literal
 
 import msgspec
@@ -219,7 +220,8 @@ class JobsOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         queues: limits of queues, by name. Those not named have none.
-        resources: what there is of what tasks say they take: `{"cpu": 4, "gpu": 1}`.
+        resources: what there is of what tasks say they take: `{"cpu": 4, "gpu": 1}`. By default the
+            processors of this machine, as "cpu".
         ageing: seconds of waiting that weigh as much as one step of priority.
         losses: a job whose attempts were lost so often is dead: it may be what kills its workers.
         cancel_grace: seconds between asking an attempt to stop and ending it.
@@ -237,7 +239,9 @@ class JobsOptions(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     queues: dict[str, QueueLimits] = {}
-    resources: dict[str, float] = {}
+    resources: dict[str, float] = msgspec.field(
+        default_factory=lambda: {"cpu": float(os.cpu_count() or 1)}
+    )
     ageing: float = 60.0
     losses: int = 5
     cancel_grace: float = 5.0

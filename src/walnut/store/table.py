@@ -148,8 +148,9 @@ class Index(Ordered[Row]):
         if given is None:
             return {}
         tail = b"" if self.info.unique else key
-        values = given if isinstance(given, list) else [given]
-        return {self.prefix + encode(value) + tail: key for value in values}
+        if not isinstance(given, list):
+            return {self.prefix + encode(given) + tail: key}
+        return {self.prefix + encode(value) + tail: key for value in given}
 
     def check(self, tx: Transaction, entries: Iterable[bytes], key: bytes) -> None:
         """Raise NotUnique if one of these is another row's."""
@@ -339,7 +340,7 @@ class Table(Ordered[Row]):
         for index in self.indexes.values():
             was = None if before is None else index.function(before)
             now = None if row is None else index.function(row)
-            if old_number == number and same(was, now):
+            if old_number == number and (was is now or same(was, now)):
                 continue
             gone, new = index.entries_of(was, key), index.entries_of(now, key)
             if index.info.unique:
