@@ -100,8 +100,9 @@ class Dispatcher:
         registry: Registry,
         runners: Mapping[str, Runner],
         flows: Flows,
+        metrics: DispatchMetrics,
     ) -> None:
-        self.metrics = DispatchMetrics()
+        self.metrics = metrics
         self.failure: Exception | None = None
         self._store = store
         self._flows = flows

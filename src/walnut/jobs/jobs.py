@@ -109,6 +109,8 @@ class Jobs:
         self._leases = Leases(self._ledger)
         self._timers.leased = self._leases.over
         self._flows = Flows(self, self._steps)
+        self.metrics = DispatchMetrics()
+        """What was done since this was made."""
         self._alongside: list[Callable[[], AbstractAsyncContextManager[Any]]] = []
         self._executors = dict(executors or {})
         self._dispatcher: Dispatcher | None = None
@@ -518,11 +520,6 @@ class Jobs:
     # -- running --------------------------------------------------------------------------------
 
     @property
-    def metrics(self) -> DispatchMetrics:
-        """What was done since jobs are run here."""
-        return DispatchMetrics() if self._dispatcher is None else self._dispatcher.metrics
-
-    @property
     def failure(self) -> Exception | None:
         """Why jobs are not run any more, if the store failed under them."""
         return None if self._dispatcher is None else self._dispatcher.failure
@@ -557,7 +554,13 @@ class Jobs:
             made = ProcessOptions(workers=options.processes)
             runners["process"] = ProcessRunner(made, options.result_bytes)
         dispatcher = self._dispatcher = Dispatcher(
-            self.store, self._ledger, self._timers, self._registry, runners, self._flows
+            self.store,
+            self._ledger,
+            self._timers,
+            self._registry,
+            runners,
+            self._flows,
+            self.metrics,
         )
         dispatcher.gave_up = self._gave_up
         self._open = AsyncExitStack()
