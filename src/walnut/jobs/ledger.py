@@ -188,7 +188,8 @@ class Ledger:
             self.wait_until(tx, job, tx.time + int((outcome.retry_after or 0.0) * SECOND))
             return
         job.error = outcome
-        job.doubtful = outcome.error in DOUBTFUL
+        # Once in doubt, it stays so: perhaps asking is what failed.
+        job.doubtful = job.doubtful or outcome.error in DOUBTFUL
         if outcome.error == LOST:
             job.losses += 1
             # A workflow is lost with the server only, and its steps are what may be to blame for it.
