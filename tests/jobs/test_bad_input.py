@@ -180,5 +180,5 @@ def test_waiting_on_an_event_loop_would_stop_it(jobs: Jobs, store: Store) -> Non
     known = jobs.task(name="double")(double)
     with store.transaction() as tx:
         job = jobs.enqueue(tx, known, 1)
-    with pytest.raises(LogError, match="await jobs.result"):
+    with pytest.raises(LogError, match=r"await jobs\.result"):
         asyncio.run(main_waits(jobs, job))

@@ -122,7 +122,9 @@ def test_inputs_are_kept_as_long_as_somebody_may_need_them(store: Store) -> None
     with store.transaction() as tx:
         jobs.retry(tx, second)
     by_hand(jobs, second)
-    wait_until(lambda: store.call(jobs._ledger.drop_ended, 10) or not jobs._ledger.jobs.count(store))
+    wait_until(
+        lambda: store.call(jobs._ledger.drop_ended, 10) or not jobs._ledger.jobs.count(store)
+    )
 
 
 @pytest.mark.parametrize("shape", ["chain", "fan"])
@@ -170,6 +172,7 @@ def test_jobs_of_a_lane_run_one_at_a_time_in_their_order(store: Store) -> None:
         seen.append(number)
         running.clear()
 
+    made = []
     with jobs:
         for begin in range(0, 40, 8):
             with store.transaction() as tx:

@@ -132,7 +132,9 @@ class Lives(RuleBasedStateMachine):
             self.store.call(self.ledger.retry, job)
         except NotPossible:
             taken = row.key and self.jobs.find(self.store, row.key) is not None
-            assert taken or any(one and one.state in {State.DEAD, State.CANCELLED} for one in befores)
+            assert taken or any(
+                one and one.state in {State.DEAD, State.CANCELLED} for one in befores
+            )
         except UnknownJob:
             assert None in befores, "and somebody dropped it by hand"
 
@@ -169,7 +171,9 @@ class Lives(RuleBasedStateMachine):
         rows = {row.id: row for row in self.rows()}
         edges = {(edge.before, edge.after) for edge in self.ledger.edges.scan(self.store)}
         lanes = {lane.name: lane.holder for lane in self.ledger.lanes.scan(self.store)}
-        timers = {(t.due, t.id) for t in self.ledger.timers.scan(self.store) if t.target is Target.JOB}
+        timers = {
+            (t.due, t.id) for t in self.ledger.timers.scan(self.store) if t.target is Target.JOB
+        }
         alive = [row for row in rows.values() if not row.state.ended]
         assert timers == {(row.due, row.id) for row in alive if row.state is State.WAITING}
         assert set(lanes) == {row.lane for row in alive if row.lane}

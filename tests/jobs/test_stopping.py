@@ -291,7 +291,7 @@ def test_a_full_disk_delays_and_loses_nothing() -> None:
     async def flow_(flow: Flow) -> list[int]:
         return [await flow.run(work, 100), await flow.call(fired.add, 0) * 0]
 
-    action = jobs.action(lambda tx: fired.add(tx), "fire")
+    action = jobs.action(fired.add, "fire")
     made = []
     with store, jobs:
         for number in range(30):

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import functools
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from tests.jobs.helpers import AT_ONCE, SMALL, wait_until
+from tests.jobs.helpers import AT_ONCE, SMALL, until, wait_until
 from walnut.jobs import Context, Flow, Job, JobFailed, Jobs, JobsOptions, Retry, State
 from walnut.jobs.errors import InvalidArguments, InvalidTask, UnknownJob
 from walnut.jobs.steps import Step
@@ -149,7 +149,7 @@ trees: st.SearchStrategy[Any] = st.recursive(
 )
 
 
-async def walk(flow: Flow, tree: Any, step: Callable[[int], Awaitable[int]]) -> int:
+async def walk(flow: Flow, tree: Any, step: Callable[[int], Coroutine[Any, Any, int]]) -> int:
     if isinstance(tree, int):
         return await flow.run(step, tree)
     if isinstance(tree, list):
@@ -479,14 +479,14 @@ def test_a_change_guarded_by_a_version(tmp_path: Path) -> None:
 def test_steps_have_names_that_stay(store: Store) -> None:
     jobs = Jobs(store, RESTLESS)
 
-    class Callable_:
+    class Same:
         def __call__(self, number: int) -> int:
             return number
 
     @jobs.workflow
     async def odd(flow: Flow) -> list[Any]:
         a = await flow.run(functools.partial(same, 1))
-        b = await flow.run(Callable_(), 2)
+        b = await flow.run(Same(), 2)
         await flow.sleep(0.03)
         return [a, b]
 
@@ -560,7 +560,7 @@ def test_code_that_catches_everything_is_still_put_to_sleep(store: Store) -> Non
     async def stubborn(flow: Flow) -> Any:
         try:
             told = await flow.signal("go")
-        except BaseException:  # noqa: BLE001  as bad as can be
+        except BaseException:
             return "swallowed"
         finally:
             with contextlib.suppress(BaseException):
@@ -583,15 +583,14 @@ def test_stopping_does_not_take_a_swallowed_cancellation_for_a_result(store: Sto
 
     async def slow() -> int:
         begun_.set()
-        while not go_on.is_set():
-            await asyncio.sleep(0.01)
+        await until(go_on.is_set)
         return 1
 
     @jobs.workflow
     async def stubborn(flow: Flow) -> int:
         try:
             return await flow.run(slow)
-        except BaseException:  # noqa: BLE001
+        except BaseException:
             return 99
 
     async def main() -> Job:
@@ -635,9 +634,8 @@ def test_a_key_that_another_job_has_fails_the_step(store: Store) -> None:
         jobs.resume(tx, "default")
         job = jobs.enqueue(tx, flow_, at=tx.now, queue="other", priority=9)
         jobs.pause(tx, "default")
-    with jobs:
-        with pytest.raises(JobFailed, match="the key 'k' is job"):
-            jobs.wait(job, 30)
+    with jobs, pytest.raises(JobFailed, match="the key 'k' is job"):
+        jobs.wait(job, 30)
 
 
 def test_what_can_not_work_is_refused(store: Store) -> None:
@@ -656,4 +654,4 @@ def test_what_can_not_work_is_refused(store: Store) -> None:
             with pytest.raises(JobFailed, match="a step can't take"):
                 run(jobs, long, seconds)
     with pytest.raises(InvalidArguments), store.transaction() as tx:
-        jobs.enqueue(tx, long, "x")  # type: ignore[arg-type]
+        jobs.enqueue(tx, long, "x")

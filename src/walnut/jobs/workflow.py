@@ -22,8 +22,8 @@ import inspect
 import random
 import uuid
 from collections import deque
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
 import msgspec
 
@@ -99,9 +99,21 @@ class Flow:
 
     # -- steps ----------------------------------------------------------------------------------
 
+    @overload
     def run(
-        self, what: Task[..., T] | Callable[..., Any], *args: Any, **options: Any
-    ) -> Awaitable[T]:
+        self, what: Task[..., Coroutine[Any, Any, T]], *args: Any, **options: Any
+    ) -> Awaitable[T]: ...
+
+    @overload
+    def run(self, what: Task[..., T], *args: Any, **options: Any) -> Awaitable[T]: ...
+
+    @overload
+    def run(self, what: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> Awaitable[T]: ...
+
+    @overload
+    def run(self, what: Callable[..., T], *args: Any) -> Awaitable[T]: ...
+
+    def run(self, what: Any, *args: Any, **options: Any) -> Awaitable[Any]:
         """A step: a job of a task or of another workflow (`options` as of `Jobs.enqueue`); or a
         function, a coroutine function or a plain one in a thread, that runs here and may run again if
         the process dies before its result is on record.
