@@ -214,15 +214,19 @@ def test_when_the_store_fails_nobody_waits_for_ever() -> None:
     jobs = Jobs(store, JobsOptions(cancel_grace=0.2))
     ended, failures, let_go = threading.Event(), list[BaseException](), threading.Event()
 
+    begun = set[str]()
+
     @jobs.task
     async def slow(ctx: Context) -> None:
         try:
+            begun.add("slow")
             await asyncio.sleep(60)
         finally:
             ended.set()
 
     @jobs.task(runs="thread")
     def deaf(ctx: Context) -> None:
+        begun.add("deaf")
         let_go.wait(30)
 
     def wait(job: Job) -> None:
@@ -231,13 +235,10 @@ def test_when_the_store_fails_nobody_waits_for_ever() -> None:
         except BaseException as error:
             failures.append(error)
 
-    async def stop() -> None:
-        await jobs.stop()
-
     with store.transaction() as tx:
         made = [jobs.enqueue(tx, slow), jobs.enqueue(tx, deaf)]
     with pytest.raises(LogFailed), jobs:
-        wait_until(lambda: get(jobs, made[1]).state is State.RUNNING)
+        wait_until(lambda: len(begun) == 2)
         threads = [threading.Thread(target=wait, args=(job,)) for job in made]
         for thread in threads:
             thread.start()
