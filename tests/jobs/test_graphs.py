@@ -172,6 +172,7 @@ def test_jobs_of_a_lane_run_one_at_a_time_in_their_order(store: Store) -> None:
         seen.append(number)
         running.clear()
 
+    made = []
     with jobs:
         for begin in range(0, 40, 8):
             with store.transaction() as tx:

@@ -89,7 +89,8 @@ def test_coroutines_run_on_the_loop_and_are_awaited_from_any_other(store: Store)
 
     async def main() -> list[int]:
         made = [await store.run(jobs.enqueue, double, number) for number in range(20)]
-        return await asyncio.gather(*[jobs.result(job) for job in made])
+        results: list[int] = await asyncio.gather(*[jobs.result(job) for job in made])
+        return results
 
     with jobs:  # on a loop of its own
         assert asyncio.run(main()) == [2 * number for number in range(20)]

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import functools
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from tests.jobs.helpers import AT_ONCE, SMALL, wait_until
+from tests.jobs.helpers import AT_ONCE, SMALL, until, wait_until
 from walnut.jobs import Context, Flow, Job, JobFailed, Jobs, JobsOptions, Retry, State
 from walnut.jobs.errors import InvalidArguments, InvalidTask, UnknownJob
 from walnut.jobs.steps import Step
@@ -149,7 +149,7 @@ trees: st.SearchStrategy[Any] = st.recursive(
 )
 
 
-async def walk(flow: Flow, tree: Any, step: Callable[[int], Awaitable[int]]) -> int:
+async def walk(flow: Flow, tree: Any, step: Callable[[int], Coroutine[Any, Any, int]]) -> int:
     if isinstance(tree, int):
         return await flow.run(step, tree)
     if isinstance(tree, list):
@@ -479,14 +479,14 @@ def test_a_change_guarded_by_a_version(tmp_path: Path) -> None:
 def test_steps_have_names_that_stay(store: Store) -> None:
     jobs = Jobs(store, RESTLESS)
 
-    class Callable_:
+    class Same:
         def __call__(self, number: int) -> int:
             return number
 
     @jobs.workflow
     async def odd(flow: Flow) -> list[Any]:
         a = await flow.run(functools.partial(same, 1))
-        b = await flow.run(Callable_(), 2)
+        b = await flow.run(Same(), 2)
         await flow.sleep(0.03)
         return [a, b]
 
@@ -583,8 +583,7 @@ def test_stopping_does_not_take_a_swallowed_cancellation_for_a_result(store: Sto
 
     async def slow() -> int:
         begun_.set()
-        while not go_on.is_set():
-            await asyncio.sleep(0.01)
+        await until(go_on.is_set)
         return 1
 
     @jobs.workflow
@@ -655,4 +654,4 @@ def test_what_can_not_work_is_refused(store: Store) -> None:
             with pytest.raises(JobFailed, match="a step can't take"):
                 run(jobs, long, seconds)
     with pytest.raises(InvalidArguments), store.transaction() as tx:
-        jobs.enqueue(tx, long, "x")  # type: ignore[arg-type]
+        jobs.enqueue(tx, long, "x")

@@ -249,7 +249,10 @@ class Dispatcher:
 
     async def _sleep(self) -> None:
         now = self._loop.time()
-        waits = [IDLE_SECONDS, (self._next_due - self._now()) / SECOND]
+        waits = [
+            REST_SECONDS if self._draining else IDLE_SECONDS,
+            (self._next_due - self._now()) / SECOND,
+        ]
         if not self._draining and (token := self._board.next_token()) is not None:
             waits.append(token)
         if (check := self.attempts.check(now)) is not None:

@@ -186,7 +186,7 @@ class Ledger:
             self.wait_until(tx, job, tx.time + int((outcome.retry_after or 0.0) * SECOND))
             return
         job.error = outcome
-        # Once in doubt, always: this attempt may have failed before it was found out.
+        # Once in doubt, it stays so: perhaps asking is what failed.
         job.doubtful = job.doubtful or outcome.error in DOUBTFUL
         if outcome.error == LOST:
             job.losses += 1

@@ -70,7 +70,7 @@ class Job(msgspec.Struct, array_like=True, omit_defaults=True, gc=False):
             forgotten; as long as there are any its result is kept, so that they can be retried.
         failures: attempts that raised. losses: attempts that were never heard of again.
         lease: an attempt outside this process that gives no sign of life until then is lost.
-        doubtful: the last attempt was lost, and may have had its effect outside.
+        doubtful: an attempt was lost, and may have had its effect outside.
         error: of the last attempt that failed.
         progress, text: what it said of itself, as of some seconds ago.
         parent, step: the workflow it is a step of.

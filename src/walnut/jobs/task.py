@@ -152,8 +152,6 @@ class Task(Generic[P, T]):
         options: TaskOptions,
         kind: Kind = "task",
     ) -> None:
-        if not callable(function):
-            raise InvalidTask(f"{function!r} can't be a task: decorate a function")
         self.function = function
         self.name = name
         self.options = options
@@ -246,6 +244,8 @@ def declare(
 ) -> Task[P, T]:
     """A task of a function: coroutine functions run on the loop, if nothing else is said, and others
     in child processes. Raises InvalidTask."""
+    if not callable(function):
+        raise InvalidTask(f"{function!r} can't be a task: decorate a function")
     if inspect.iscoroutinefunction(function) and options.get("runs", "thread") == "thread":
         options = options | {"runs": "loop"}
     made = TaskOptions(**options)

@@ -18,12 +18,11 @@ from typing import Any, Final
 import msgspec
 
 from walnut.jobs.context import Context
-from walnut.jobs.errors import JobsError, Postponed, UnknownJob
+from walnut.jobs.errors import InvalidArguments, JobsError, Postponed, UnknownJob
 from walnut.jobs.jobs import Jobs
 from walnut.jobs.model import Job
 from walnut.jobs.outcome import Failure
 from walnut.jobs.retry import Retry
-from walnut.jobs.task import pack
 from walnut.jobs.webhooks.breaker import Breaker, BreakerRules, after_failure, after_success, allow
 from walnut.jobs.webhooks.guard import PUBLIC, AllowedTargets, Resolver, parse, resolve
 from walnut.jobs.webhooks.sending import Outcome, Sender, SendLimits, Verdict
@@ -75,6 +74,10 @@ class Endpoint(msgspec.Struct):
     url: str
     secrets: list[str]
     disabled: str = ""
+
+    def __repr__(self) -> str:
+        """Without what nobody is to read in a program's logs."""
+        return f"<Endpoint {self.id}{' (disabled)' if self.disabled else ''}>"
 
 
 class Message(msgspec.Struct):
@@ -172,8 +175,10 @@ class Webhooks:
 
         Raises UnknownJob if there is no such endpoint, InvalidArguments, MessageTooLarge."""
         self._need(tx, endpoint)
-        pack(data, kind)
-        body = msgspec.json.encode(Message(kind, tx.now.isoformat(), data))
+        try:
+            body = msgspec.json.encode(Message(kind, tx.now.isoformat(), data))
+        except (TypeError, ValueError, RecursionError) as error:
+            raise InvalidArguments(f"a webhook {kind!r} can't be JSON: {error}") from error
         if len(body) > BODY_BYTES:
             raise MessageTooLarge(
                 f"a webhook of {len(body)} bytes: it may have {BODY_BYTES}; send a reference instead"
