@@ -204,10 +204,15 @@ class Board:
         few = self._window // 2
         return [place for place, tenant in self._partial.items() if tenant.size <= few]
 
+    def edge(self, queue: str, runs: str, tenant: str) -> int | None:
+        """The rank up to which all that a tenant has is here; None: whatever it has."""
+        known = self._partial.get((queue, runs, tenant))
+        return None if known is None or known.edge is None else known.edge.rank
+
     def refill(
         self, queue: str, runs: str, tenant: str, entries: list[Entry], *, more: bool
     ) -> None:
-        """The first entries that the table has for a tenant, in order; it may have `more`."""
+        """The next entries that the table has for a tenant, in order; it may have `more`."""
         place = queue, runs, tenant
         known = self._partial.pop(place, None)
         if known is not None:

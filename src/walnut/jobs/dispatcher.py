@@ -284,8 +284,9 @@ class Dispatcher:
         return bool(swept or fired or left or picked or over)
 
     def _pick(self) -> list[Entry]:
-        for queue, runs, tenant in self._board.short():
-            self._refill(queue, runs, tenant)
+        for place in self._board.short():
+            # Not from the beginning, where what was claimed has left its traces in the table.
+            self._refill(*place, self._board.edge(*place))
         slots = {name: min(free, BATCH) for name, free in self.attempts.slots().items()}
         return self._board.pick(slots, self._needs_now(), self._loop.time())
 
@@ -505,11 +506,14 @@ class Dispatcher:
                 self._refill(job.queue, job.runs, job.tenant)
             at = (job.queue, job.runs, job.tenant + "\0")
 
-    def _refill(self, queue: str, runs: str, tenant: str) -> None:
-        """Offer the next jobs of a tenant."""
+    def _refill(self, queue: str, runs: str, tenant: str, start: int | None = None) -> None:
+        """Offer the next jobs of a tenant, from a rank on."""
         entries: list[Entry] = []
         most = 2 * self._options.window
-        for job in self._ledger.line.scan(self._store, (LIVE, queue, runs, tenant)):
+        prefix = (LIVE, queue, runs, tenant)
+        for job in self._ledger.line.scan(
+            self._store, prefix, start=() if start is None else start
+        ):
             if len(entries) == most:
                 break
             if job.state is State.RUNNING:

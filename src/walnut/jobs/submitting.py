@@ -47,7 +47,7 @@ class Submissions:
         wanted = self._wanted.setdefault(loop, [])
         if not wanted:
             loop.call_soon(self._next_turn, loop)
-        made = loop.create_future()
+        made: asyncio.Future[Job] = loop.create_future()
         wanted.append(Wanted(args, options, made))
         return await made
 
