@@ -136,7 +136,6 @@ async def keywords(ctx: Context, *, number: int) -> None: ...
         (lambda _: QueueLimits(rate=0), InvalidTask, "rate is 0"),
         (lambda _: QueueLimits(shares={"a": 0}), InvalidTask, "shares are positive"),
         (lambda _: JobsOptions(window=0), InvalidTask, "window is 0"),
-        (lambda _: JobsOptions(lease=-1), InvalidTask, "lease is -1"),
     ],
 )
 def test_declarations_that_can_not_work(
