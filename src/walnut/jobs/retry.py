@@ -11,7 +11,7 @@ from typing import Final, Literal
 import msgspec
 
 from walnut.jobs.errors import InvalidTask
-from walnut.jobs.outcome import Failure, name_of
+from walnut.jobs.outcome import MOST_SECONDS, Failure, name_of
 
 PERMANENT: Final = frozenset({
     "TypeError", "ValueError", "LookupError", "AttributeError", "NameError", "AssertionError",
@@ -89,4 +89,4 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True):
             seconds = max(seconds, self.resource_wait)
         if failure.retry_after is not None:
             seconds = max(seconds, min(failure.retry_after, self.most))
-        return seconds
+        return min(seconds, MOST_SECONDS)
