@@ -25,6 +25,8 @@ import msgspec
 from walnut.jobs.model import QueueLimits
 
 _NO_LIMITS: Final = QueueLimits()
+_TOKEN: Final = 1 - 1e-9
+"""Less than one, as buckets are filled in floating point."""
 
 
 class Entry(msgspec.Struct, frozen=True, order=True, array_like=True):
@@ -87,8 +89,7 @@ class _Queue:
             return True
         self.tokens = min(limits.burst, self.tokens + (now - self.filled) * limits.rate)
         self.filled = now
-        # The bucket is filled in floating point: a hair less than a token is one.
-        return self.tokens > 1 - 1e-9
+        return self.tokens > _TOKEN
 
 
 class Board:
@@ -279,7 +280,10 @@ class Board:
         waits = [
             (1 - line.queue.tokens) / line.queue.limits.rate
             for line in self._lines.values()
-            if line.order and line.queue.limits.rate is not None and not line.queue.paused
+            if line.order
+            and line.queue.limits.rate is not None
+            and line.queue.tokens <= _TOKEN
+            and not line.queue.paused
         ]
         return max(0.0, min(waits)) if waits else None
 

@@ -204,9 +204,11 @@ class Dispatcher:
 
     async def _sleep(self) -> None:
         now = self._loop.time()
-        waits = [IDLE_SECONDS, (self._next_due - self._clock()) / SECOND]
-        if not self._draining and (token := self._board.next_token()) is not None:
-            waits.append(token)
+        waits = [IDLE_SECONDS]
+        if not self._draining:
+            waits.append((self._next_due - self._clock()) / SECOND)
+            if (token := self._board.next_token()) is not None:
+                waits.append(token)
         if (check := self.attempts.check(now)) is not None:
             waits.append(check - now)
         if min(waits) <= 0:
