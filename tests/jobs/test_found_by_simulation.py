@@ -9,6 +9,7 @@ import pytest
 
 from walnut.jobs.board import Board, Entry
 from walnut.jobs.context import Context
+from walnut.jobs.dispatcher import Dispatcher
 from walnut.jobs.jobs import Jobs
 from walnut.jobs.ledger import Ended
 from walnut.jobs.model import Job, QueueLimits, State
@@ -196,3 +197,47 @@ def test_a_job_that_was_being_claimed_when_all_stopped_is_handed_back(
     job = asyncio.run(live())
     assert look(jobs, job).state is State.READY
     assert look(jobs, job).attempt == 1
+
+
+# -- waiting ------------------------------------------------------------------------------------------
+
+
+def test_a_queue_that_has_tokens_waits_for_none() -> None:
+    board = Board({"q": QueueLimits(rate=1.0, burst=2)}, {}, 10)
+    for number in range(3):
+        board.offer(entry(number))
+    assert len(board.pick({"process": 1}, NEEDS, 0.0)) == 1
+    assert board.next_token() is None  # but for a slot
+    assert len(board.pick({"process": 1}, NEEDS, 0.0)) == 1
+    assert board.next_token() == 1.0
+
+
+def test_a_timer_that_is_due_does_not_spin_the_loop_of_who_is_stopping(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns: list[float] = []
+    turn = Dispatcher._turn
+
+    async def counted(self: Dispatcher) -> bool:
+        turns.append(0.0)
+        return await turn(self)
+
+    @jobs.task(name="slow")
+    async def slow(context: Context) -> None:
+        await asyncio.sleep(0.5)
+
+    async def live() -> None:
+        monkeypatch.setattr(Dispatcher, "_turn", counted)
+        await jobs.start()
+        await jobs.store.run(lambda tx: jobs.enqueue(tx, slow))
+        await asyncio.sleep(0.1)
+        stopping = asyncio.ensure_future(jobs.stop(5.0))
+        await asyncio.sleep(0)
+        await jobs.store.run(lambda tx: jobs.at(tx, tx.now, nothing))
+        await stopping
+
+    asyncio.run(live())
+    assert len(turns) < 100
+
+
+def nothing(tx: Transaction) -> None: ...

@@ -27,6 +27,8 @@ import msgspec
 from walnut.jobs.model import QueueLimits
 
 _NO_LIMITS: Final = QueueLimits()
+_TOKEN: Final = 1 - 1e-9
+"""Less than one, as buckets are filled in floating point."""
 
 
 class Entry(msgspec.Struct, frozen=True, order=True, array_like=True, gc=False):
@@ -113,8 +115,7 @@ class _Queue:
             return True
         self.tokens = min(limits.burst, self.tokens + (now - self.filled) * limits.rate)
         self.filled = now
-        # The bucket is filled in floating point: a hair less than a token is one.
-        self.starved = self.tokens <= 1 - 1e-9
+        self.starved = self.tokens <= _TOKEN
         return not self.starved
 
     def wait(self) -> float:

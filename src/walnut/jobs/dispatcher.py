@@ -249,12 +249,11 @@ class Dispatcher:
 
     async def _sleep(self) -> None:
         now = self._loop.time()
-        waits = [
-            REST_SECONDS if self._draining else IDLE_SECONDS,
-            (self._next_due - self._now()) / SECOND,
-        ]
-        if not self._draining and (token := self._board.next_token()) is not None:
-            waits.append(token)
+        waits = [REST_SECONDS if self._draining else IDLE_SECONDS]
+        if not self._draining:
+            waits.append((self._next_due - self._now()) / SECOND)
+            if (token := self._board.next_token()) is not None:
+                waits.append(token)
         if (check := self.attempts.check(now)) is not None:
             waits.append(check - now)
         await self._wait(min(waits))
