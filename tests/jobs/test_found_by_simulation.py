@@ -209,6 +209,7 @@ def test_a_queue_that_has_tokens_waits_for_none() -> None:
     assert len(board.pick({"process": 1}, NEEDS, 0.0)) == 1
     assert board.next_token() is None  # but for a slot
     assert len(board.pick({"process": 1}, NEEDS, 0.0)) == 1
+    assert board.pick({"process": 1}, NEEDS, 0.0) == []
     assert board.next_token() == 1.0
 
 
