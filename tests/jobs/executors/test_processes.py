@@ -101,7 +101,7 @@ def test_large_arguments_reach_two_children_while_small_ones_are_waiting(
     ("name", "arguments", "error", "says"),
     [
         ("fail", ["refused"], "tests.jobs.executors.tasks.Refused", "not today"),
-        ("fail", ["odd"], "tests.jobs.executors.tasks.Odd", "__str__"),
+        ("fail", ["odd"], "tests.jobs.executors.tasks.Odd", "can't say"),
         ("fail", ["surrogate"], "ValueError", "\\udcff"),
         ("fail", ["exit"], "SystemExit", "3"),
         ("fail", ["interrupt"], "KeyboardInterrupt", ""),
