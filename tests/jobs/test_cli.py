@@ -24,8 +24,8 @@ from tests.jobs.office import fill, jobs_of, put, try_
 from tests.store.helpers import SMALL
 from walnut.cli import walnut
 from walnut.jobs.cli.tables import Layout
+from walnut.jobs.graph import Node
 from walnut.jobs.history import EVENTS
-from walnut.jobs.jobs import Node
 from walnut.jobs.model import Job, State
 from walnut.jobs.overview import endpoints, id_of, tables_of
 from walnut.store import Store, StoreReader

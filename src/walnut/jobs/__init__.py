@@ -8,7 +8,8 @@ from walnut.jobs.task import Happened, Task, task
 if TYPE_CHECKING:
     from walnut.jobs.context import Context
     from walnut.jobs.errors import JobFailed, JobsError, Postponed
-    from walnut.jobs.jobs import Jobs, Node
+    from walnut.jobs.graph import Node
+    from walnut.jobs.jobs import Jobs
     from walnut.jobs.model import Job, JobsOptions, QueueLimits, Schedule, State, Timer
     from walnut.jobs.recurrence import Cron, Rule
     from walnut.jobs.retry import Retry
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 _PLACES = {
     "context": ["Context"],
     "errors": ["JobFailed", "JobsError", "Postponed"],
-    "jobs": ["Jobs", "Node"],
+    "graph": ["Node"],
+    "jobs": ["Jobs"],
     "model": ["Job", "JobsOptions", "QueueLimits", "Schedule", "State", "Timer"],
     "recurrence": ["Cron", "Rule"],
     "retry": ["Retry"],

@@ -12,78 +12,49 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-import threading
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future, InvalidStateError
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager, suppress
-from graphlib import CycleError, TopologicalSorter
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from types import TracebackType
-from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar, get_args, overload
+from typing import Any, Final, ParamSpec, Self, get_args
 
 import msgspec
 
-from walnut.jobs.context import Context
+from walnut.jobs.declaring import Declaring
 from walnut.jobs.dispatcher import Dispatcher, DispatchMetrics
-from walnut.jobs.errors import (
-    CycleInGraph,
-    InvalidArguments,
-    InvalidTask,
-    JobFailed,
-    NotPossible,
-    ResultTooLarge,
-    UnknownJob,
-    UnknownQueue,
-)
+from walnut.jobs.errors import InvalidArguments, JobFailed, NotPossible, ResultTooLarge
 from walnut.jobs.executors.futures import FutureRunner
 from walnut.jobs.executors.processes import ProcessOptions, ProcessRunner
 from walnut.jobs.executors.runner import Runner
 from walnut.jobs.executors.threads import ThreadRunner
-from walnut.jobs.leases import OUTSIDE, Leases
+from walnut.jobs.graph import Node, in_order
+from walnut.jobs.leases import Leases
 from walnut.jobs.ledger import CANCELLED, Ledger, nobody
-from walnut.jobs.model import (
-    SECOND,
-    Job,
-    JobsOptions,
-    Late,
-    Missed,
-    Schedule,
-    State,
-    Timer,
-)
+from walnut.jobs.loop_thread import LoopThread
+from walnut.jobs.model import SECOND, Job, JobsOptions, Late, Missed, Schedule, State, Timer
 from walnut.jobs.outcome import MOST_SECONDS, Failure, Outcome, Success
 from walnut.jobs.recurrence import Recurrence
-from walnut.jobs.registry import Action, Registry
-from walnut.jobs.retry import Retry
+from walnut.jobs.registry import Action
 from walnut.jobs.steps import Steps
 from walnut.jobs.submitting import Submissions
-from walnut.jobs.task import FLOW, Kind, Task, declare, pack
+from walnut.jobs.task import FLOW, Task, pack
 from walnut.jobs.timers import ACTION, Timers, nanoseconds
-from walnut.jobs.workflow import Flow, Flows
+from walnut.jobs.waiting import Waiters
+from walnut.jobs.workflow import Flows
 from walnut.log.commit import refuse_event_loop
 from walnut.store.store import Store
 from walnut.store.table import Table
 from walnut.store.transaction import Reader, Transaction
 
 P = ParamSpec("P")
-T = TypeVar("T")
 AnyTask = Task[..., Any]
 
 
-LEFT_SECONDS: Final = 1.0
-"""What is left on the loop when it ends had its grace before."""
 MOST_PRIORITY: Final = 1_000_000
 """Beyond, a rank would not be a number of 64 bits."""
 
 
-class Node(msgspec.Struct, frozen=True):
-    """A job of a graph: a task, its arguments, and the names of those it comes after."""
-
-    task: AnyTask
-    args: tuple[Any, ...] = ()
-    after: Sequence[str] = ()
-
-
-class Jobs:
+class Jobs(Declaring):
     """Tasks, timers and calls to the outside on a store.
 
     Enqueueing needs only this; running needs `with jobs:` (a thread of its own) or `async with jobs:`
@@ -99,9 +70,9 @@ class Jobs:
         """`executors`: further ones that tasks may name in `runs`, such as Dask's
         `client.get_executor()`, which stay open when jobs are no longer run; or a `Runner`, also in
         place of "thread" and "process"."""
+        self._executors = dict(executors or {})
+        super().__init__(options or JobsOptions(), self._executors)
         self.store = store
-        self.options = options or JobsOptions()
-        self._registry = Registry()
         self._ledger = Ledger(store, self._registry, self.options)
         self._timers = Timers(store, self._ledger, self._registry)
         self._timers.begin = self._begin
@@ -114,118 +85,10 @@ class Jobs:
         self.metrics = DispatchMetrics()
         """What was done since this was made."""
         self._alongside: list[Callable[[], AbstractAsyncContextManager[Any]]] = []
-        self._executors = dict(executors or {})
         self._dispatcher: Dispatcher | None = None
         self._running: asyncio.Task[None] | None = None
-        self._waiters: dict[str, set[Future[Job]]] = {}
-        self._waiting = threading.Lock()
+        self._waiters = Waiters(store, self._ledger)
         self._ledger.finished = self._finished
-
-    # -- declaring ------------------------------------------------------------------------------
-
-    @overload
-    def task(self, function: Callable[Concatenate[Context, P], T], /) -> Task[P, T]: ...
-
-    @overload
-    def task(
-        self, *, name: str | None = None, **options: Any
-    ) -> Callable[[Callable[Concatenate[Context, P], T]], Task[P, T]]: ...
-
-    def task(self, *function: Any, **options: Any) -> Any:
-        """Decorates a function that is to be run as a job: `function(context, *arguments)`.
-
-        Args:
-            name: on record; by default the function's module and name.
-            options: see `TaskOptions`.
-
-        Raises InvalidTask, UnknownQueue."""
-        return self._decorate("task", function, options)
-
-    @overload
-    def effect(self, function: Callable[Concatenate[Context, P], T], /) -> Task[P, T]: ...
-
-    @overload
-    def effect(
-        self, *, name: str | None = None, **options: Any
-    ) -> Callable[[Callable[Concatenate[Context, P], T]], Task[P, T]]: ...
-
-    def effect(self, *function: Any, **options: Any) -> Any:
-        """`task` for what acts on the outside, where nothing can be rolled back: the intent is durable
-        before it acts, `context.key` is the same at every attempt, and what it has to `reconcile` is
-        asked when an attempt was lost. Runs in a thread or on the loop, if nothing else is said."""
-        return self._decorate("effect", function, {"runs": "thread"} | options)
-
-    def _decorate(self, kind: Kind, function: tuple[Any, ...], options: dict[str, Any]) -> Any:
-        name = options.pop("name", None)
-
-        def decorate(plain: Any) -> Any:
-            return self.add(declare(plain, name, options, kind))
-
-        return decorate(*function) if function else decorate
-
-    @overload
-    def workflow(
-        self, function: Callable[Concatenate[Flow, P], Coroutine[Any, Any, T]], /
-    ) -> Task[P, T]: ...
-
-    @overload
-    def workflow(
-        self, *, name: str | None = None, **options: Any
-    ) -> Callable[[Callable[Concatenate[Flow, P], Coroutine[Any, Any, T]]], Task[P, T]]: ...
-
-    def workflow(self, *function: Any, **options: Any) -> Any:
-        """Decorates a coroutine function `function(flow, *arguments)` that survives crashes: see `Flow`.
-
-        Args as of `task`; it is not tried again when it raises, if nothing else is said."""
-        once = {"runs": FLOW, "retry": Retry(attempts=1)}
-        return self._decorate("workflow", function, once | options)
-
-    def signal(self, tx: Transaction, flow: Job | str, name: str, payload: Any = None) -> None:
-        """Send a workflow a signal: the first step that waits for it takes it, now or later.
-
-        Raises UnknownJob if it has ended; InvalidArguments."""
-        self._steps.signal(tx, _id(flow), name, pack(payload, name))
-
-    def add(self, task: Task[P, T]) -> Task[P, T]:
-        """Make known a task that was declared without a `Jobs`. Raises InvalidTask, UnknownQueue."""
-        runs = task.options.runs
-        if runs not in {FLOW, OUTSIDE, "loop", "thread", "process", *self._executors}:
-            raise UnknownQueue(
-                f"{task.name} runs on {runs!r}: that is none of loop, thread, process, outside and those "
-                "given to Jobs as `executors`"
-            )
-        options = task.options
-        if runs != "process" and (options.memory_bytes or options.cpu_seconds):
-            raise InvalidTask(
-                f"{task.name} runs on {runs!r}: only 'process' can limit memory and time"
-            )
-        if runs == OUTSIDE and (options.timeout or options.stall or options.resources):
-            raise InvalidTask(f"{task.name} runs outside, where its lease is all that limits it")
-        if runs in self._executors and options.stall:
-            raise InvalidTask(
-                f"{task.name} runs on {runs!r}, where signs of life don't get through"
-            )
-        for name, amount in options.resources.items():
-            if amount > self.options.resources.get(name, 0.0):
-                raise UnknownQueue(
-                    f"{task.name} takes {amount:g} of {name}, of which there is "
-                    f"{self.options.resources.get(name, 0.0):g}: say how much in JobsOptions.resources"
-                )
-        if runs == "process":
-            _ = task.target  # raises InvalidTask if a child process could not find it
-        self._registry.add_task(task)
-        if self._dispatcher is not None:
-            self._dispatcher.declared()
-        return task
-
-    def action(self, function: Callable[..., Any], name: str | None = None) -> Action:
-        """Make a transaction function known as what timers call, under a name that stays.
-
-        Raises InvalidTask."""
-        action = self._registry.add_action(function, name)
-        if self._dispatcher is not None:
-            self._dispatcher.declared()
-        return action
 
     # -- in a transaction -----------------------------------------------------------------------
 
@@ -294,7 +157,7 @@ class Jobs:
 
         Raises CycleInGraph, UnknownJob for a name that is not in it, and as `enqueue`."""
         made: dict[str, Job] = {}
-        for name in _sorted(nodes):
+        for name in in_order(nodes):
             node = nodes[name]
             after = [made[before] for before in node.after]
             made[name] = self.enqueue(tx, node.task, *node.args, after=after, **options)
@@ -388,6 +251,12 @@ class Jobs:
         else:
             self._timers.soon(tx, what, arguments)
 
+    def signal(self, tx: Transaction, flow: Job | str, name: str, payload: Any = None) -> None:
+        """Send a workflow a signal: the first step that waits for it takes it, now or later.
+
+        Raises UnknownJob if it has ended; InvalidArguments."""
+        self._steps.signal(tx, _id(flow), name, pack(payload, name))
+
     def cancel(self, tx: Transaction, job: Job | str, why: str = "") -> Job:
         """End a job that has not ended; an attempt that runs is asked to stop, and what it brings is
         refused. Raises UnknownJob, NotPossible."""
@@ -469,53 +338,19 @@ class Jobs:
         Raises JobFailed if it is dead or cancelled, UnknownJob, TimeoutError; LogFailed if the store
         failed meanwhile."""
         refuse_event_loop("Jobs.wait", "`await jobs.result(job)`")
-        with self._waiter(_id(job)) as waiter:
+        with self._waiters.end_of(_id(job)) as waiter:
             return self._result(waiter.result(timeout))
 
     async def result(self, job: Job | str) -> Any:
         """`wait` for coroutines, on any event loop."""
-        with self._waiter(_id(job)) as waiter:
+        with self._waiters.end_of(_id(job)) as waiter:
             return self._result(await asyncio.wrap_future(waiter))
-
-    @contextmanager
-    def _waiter(self, job: str) -> Iterator[Future[Job]]:
-        """A future of the job's end, for the length of a block."""
-        waiter: Future[Job] = Future()
-        with self._waiting:
-            self._waiters.setdefault(job, set()).add(waiter)
-        try:
-            # Only now: what ends after this is told to the waiter.
-            row = self._ledger.jobs.get(self.store, job)
-            if row is None:
-                raise UnknownJob(f"there is no job {job}, or it is not durable yet")
-            if row.state.ended:
-                _resolve(waiter, row)
-            elif self.store.log.failure is not None:
-                raise self.store.log.failure
-            yield waiter
-        finally:
-            with self._waiting:
-                others = self._waiters.get(job, set())
-                others.discard(waiter)
-                if not others:
-                    self._waiters.pop(job, None)
 
     def _finished(self, job: Job) -> None:
         dispatcher = self._dispatcher
         if job.state is State.CANCELLED and dispatcher is not None:
             dispatcher.cancelled(job)
-        with self._waiting:
-            waiters = self._waiters.pop(job.id, set())
-        for waiter in waiters:
-            _resolve(waiter, job)
-
-    def _gave_up(self, why: Exception) -> None:
-        """Jobs are not run any more: whoever waits would wait for ever."""
-        with self._waiting:
-            waiters = set().union(*self._waiters.values())
-            self._waiters.clear()
-        for waiter in waiters:
-            _resolve(waiter, why)
+        self._waiters.ended(job)
 
     def _result(self, job: Job) -> Any:
         if job.state is not State.DONE:
@@ -569,7 +404,7 @@ class Jobs:
             self._flows,
             self.metrics,
         )
-        dispatcher.gave_up = self._gave_up
+        dispatcher.gave_up = self._waiters.gave_up
         self._open = AsyncExitStack()
         self._open.push_async_callback(self._close, runners)
         try:
@@ -582,6 +417,7 @@ class Jobs:
         self._ledger.offer = dispatcher.offer
         self._ledger.rung = dispatcher.rung
         self._steps.stirred = dispatcher.stirred
+        self._declared = dispatcher.declared
         self._running = asyncio.create_task(dispatcher.run())
         self._running.add_done_callback(_retrieved)
 
@@ -602,6 +438,7 @@ class Jobs:
             return left
         finally:
             self._ledger.offer = self._ledger.rung = self._steps.stirred = nobody
+            self._declared = lambda: None
             self._dispatcher = None
             await self._open.aclose()
 
@@ -642,36 +479,6 @@ class Jobs:
             self._thread.end()
 
 
-class LoopThread:
-    """An event loop on a thread of its own."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(
-            target=self._loop.run_forever, name="walnut-jobs", daemon=True
-        )
-        self._thread.start()
-
-    def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine on it, and wait for its end."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
-
-    def end(self) -> None:
-        """End it, and what is left on it."""
-        self.call(self._end_tasks())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
-    @staticmethod
-    async def _end_tasks() -> None:
-        left = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in left:
-            task.cancel()
-        if left:
-            await asyncio.wait(left, timeout=LEFT_SECONDS)
-
-
 def _check_options(priority: object, texts: tuple[object, ...]) -> None:
     """Raise InvalidArguments for what could be stored and not be read again."""
     if type(priority) is not int or abs(priority) > MOST_PRIORITY:
@@ -694,28 +501,5 @@ def _retrieved(done: asyncio.Task[None]) -> None:
         done.exception()
 
 
-def _resolve(waiter: Future[Job], with_: Job | Exception) -> None:
-    with suppress(InvalidStateError):  # it was cancelled, or told already
-        if isinstance(with_, Job):
-            waiter.set_result(with_)
-        else:
-            waiter.set_exception(with_)
-
-
 def _id(job: Job | str) -> str:
     return job if isinstance(job, str) else job.id
-
-
-def _sorted(nodes: Mapping[str, Node]) -> list[str]:
-    """The names, each behind those it comes after. Raises CycleInGraph, UnknownJob."""
-    for name, node in nodes.items():
-        for before in node.after:
-            if before not in nodes:
-                raise UnknownJob(f"{name} comes after {before}, which is not in the graph")
-    try:
-        return list(
-            TopologicalSorter({name: node.after for name, node in nodes.items()}).static_order()
-        )
-    except CycleError as error:
-        circle = " after ".join(error.args[1])
-        raise CycleInGraph(f"these jobs wait for one another: {circle}") from error
