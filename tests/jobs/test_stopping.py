@@ -253,7 +253,9 @@ def test_when_the_store_fails_nobody_waits_for_ever() -> None:
         assert isinstance(jobs.failure, LogFailed)
         with pytest.raises(LogFailed):
             jobs.wait(made[0], 10)
+        begun.add("the end")
     let_go.set()
+    assert "the end" in begun, "what stopping raises hides what was found before"
     assert [type(error) for error in failures] == [LogFailed, LogFailed]
     store.close()
 
@@ -271,6 +273,7 @@ def test_a_store_that_was_closed_first_does_not_hang_stopping(tmp_path: Path) ->
             job = jobs.enqueue(tx, slow)
         wait_until(lambda: get(jobs, job).state is State.RUNNING)
         store.close()
+    assert store.log.failure is not None
 
 
 def test_a_full_disk_delays_and_loses_nothing() -> None:
