@@ -7,10 +7,11 @@ from walnut.jobs.task import Happened, Task, task
 
 if TYPE_CHECKING:
     from walnut.jobs.context import Context
-    from walnut.jobs.errors import JobFailed, JobsError, Postponed
+    from walnut.jobs.errors import Fenced, JobFailed, JobsError, Postponed
     from walnut.jobs.graph import Node
     from walnut.jobs.jobs import Jobs
     from walnut.jobs.model import Job, JobsOptions, QueueLimits, Schedule, State, Timer
+    from walnut.jobs.outcome import Failure, Success
     from walnut.jobs.recurrence import Cron, Rule
     from walnut.jobs.retry import Retry
     from walnut.jobs.webhooks.endpoints import Webhooks
@@ -18,10 +19,11 @@ if TYPE_CHECKING:
 
 _PLACES = {
     "context": ["Context"],
-    "errors": ["JobFailed", "JobsError", "Postponed"],
+    "errors": ["Fenced", "JobFailed", "JobsError", "Postponed"],
     "graph": ["Node"],
     "jobs": ["Jobs"],
     "model": ["Job", "JobsOptions", "QueueLimits", "Schedule", "State", "Timer"],
+    "outcome": ["Failure", "Success"],
     "recurrence": ["Cron", "Rule"],
     "retry": ["Retry"],
     "webhooks.endpoints": ["Webhooks"],
@@ -30,8 +32,8 @@ _PLACES = {
 _PLACE_OF = {name: place for place, names in _PLACES.items() for name in names}
 
 __all__ = [
-    "Context", "Cron", "Flow", "Happened", "Job", "JobFailed", "Jobs", "JobsError", "JobsOptions", "Node",
-    "Postponed", "QueueLimits", "Retry", "Rule", "Schedule", "State", "Task", "Timer", "Webhooks", "task",
+    "Context", "Cron", "Failure", "Fenced", "Flow", "Happened", "Job", "JobFailed", "Jobs", "JobsError", "JobsOptions", "Node",
+    "Postponed", "QueueLimits", "Retry", "Rule", "Schedule", "State", "Success", "Task", "Timer", "Webhooks", "task",
 ]  # fmt: skip
 
 
