@@ -32,8 +32,9 @@ _PLACES = {
 _PLACE_OF = {name: place for place, names in _PLACES.items() for name in names}
 
 __all__ = [
-    "Context", "Cron", "Failure", "Fenced", "Flow", "Happened", "Job", "JobFailed", "Jobs", "JobsError", "JobsOptions", "Node",
-    "Postponed", "QueueLimits", "Retry", "Rule", "Schedule", "State", "Success", "Task", "Timer", "Webhooks", "task",
+    "Context", "Cron", "Failure", "Fenced", "Flow", "Happened", "Job", "JobFailed", "Jobs", "JobsError",
+    "JobsOptions", "Node", "Postponed", "QueueLimits", "Retry", "Rule", "Schedule", "State", "Success",
+    "Task", "Timer", "Webhooks", "task",
 ]  # fmt: skip
 
 
