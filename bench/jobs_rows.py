@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
+import functools
 import gc
 import os
 import time
@@ -21,7 +22,7 @@ from walnut.jobs.model import Target, Timer
 from walnut.store import RocksOptions, Store, StoreOptions, Transaction
 
 Peers = list[Any]
-Work = Callable[[], Coroutine[Any, Any, float]]
+Enqueue = Callable[..., Coroutine[Any, Any, Job]]
 TIMER_BYTES = 400
 """What a pending timer may cost in memory."""
 
@@ -42,39 +43,36 @@ class Walnut:
             async with jobs:
                 yield store, jobs
 
-    async def flood(
-        self, store: Store, enqueue: Callable[..., Job], each: int, clients: int
-    ) -> None:
+    async def flood(self, enqueue: Enqueue, each: int, clients: int) -> None:
         async def client(first: int) -> None:
             for index in range(first, first + each):
-                await store.run(enqueue, index)
+                await enqueue(index)
 
         await asyncio.gather(*[client(number * each) for number in range(clients)])
 
-    async def enqueue(self, count: int, clients: int) -> float:
-        """Durable enqueues a second, one in each transaction."""
+    async def enqueue(self, count: int, clients: int, *, together: bool) -> float:
+        """Durable enqueues a second: a transaction for each, or one for those of a turn `together`."""
         async with self.opened(running=False) as (store, jobs):
 
             @jobs.task(name="noop")
             async def noop(context: Context, index: int) -> None: ...
 
+            enqueue: Enqueue = functools.partial(store.run, jobs.enqueue, noop)
+            if together:
+                enqueue = functools.partial(jobs.submit, noop)
             started = time.perf_counter()
-            await self.flood(
-                store, lambda tx, index: jobs.enqueue(tx, noop, index), count // clients, clients
-            )
+            await self.flood(enqueue, count // clients, clients)
             return count / (time.perf_counter() - started)
 
     async def complete(self, count: int) -> float:
         """Jobs a second from the first enqueue to the last recorded end."""
-        async with self.opened() as (store, jobs):
+        async with self.opened() as (_, jobs):
 
             @jobs.task(name="noop")
             async def noop(context: Context, index: int) -> None: ...
 
             started = time.perf_counter()
-            await self.flood(
-                store, lambda tx, index: jobs.enqueue(tx, noop, index), count // CLIENTS, CLIENTS
-            )
+            await self.flood(functools.partial(jobs.submit, noop), count // CLIENTS, CLIENTS)
             while jobs.metrics.done < count // CLIENTS * CLIENTS:
                 await asyncio.sleep(0.001)
             return count / (time.perf_counter() - started)
@@ -194,14 +192,16 @@ def enqueueing(setting: Setting, peers: Peers) -> list[Row]:
     with job_contestants(setting, peers, redis=setting.scale == 1) as (ready, _):
         for clients, count in ((1, one), (CLIENTS, many)):
             work: dict[str, Callable[[], float]] = {
-                "mine": lambda: run(mine.enqueue(count, clients))
+                "mine": lambda: run(mine.enqueue(count, clients, together=False)),
+                "submit": lambda: run(mine.enqueue(count, clients, together=True)),
             }
             for peer in ready:
                 work[peer.name] = lambda peer=peer: peer.enqueue(count // 4, clients)  # type: ignore[misc]
             got = medians(work, setting.rounds)
-            ours = got.pop("mine")
+            ours, submitted = got.pop("mine"), got.pop("submit")
             what = f"jobs: durable enqueue, {clients} client{'s' * (clients > 1)}"
             rows += [Row(what, ours, got[name], name, "/s", 1) for name in got]
+            rows.append(Row(f"{what}, by submit", submitted, ours, "a transaction each", "/s"))
     return rows
 
 
