@@ -16,7 +16,7 @@ from typing import Any
 from bench.jobs_dbos import Dbos
 from bench.jobs_frame import CLIENTS, percentiles, run
 from bench.jobs_peers import job_contestants
-from bench.measure import Row, Setting, medians
+from bench.measure import Row, Setting, medians, rate
 from walnut.jobs import Context, Flow, Job, Jobs
 from walnut.jobs.model import Target, Timer
 from walnut.store import RocksOptions, Store, StoreOptions, Transaction
@@ -63,6 +63,16 @@ class Walnut:
             started = time.perf_counter()
             await self.flood(enqueue, count // clients, clients)
             return count / (time.perf_counter() - started)
+
+    def enqueue_in_thread(self, count: int) -> float:
+        """The same from one thread."""
+        with Store(self.setting.fresh("jobs")) as store:
+            jobs = Jobs(store)
+
+            @jobs.task(name="noop", runs="thread")
+            def noop(context: Context, index: int) -> None: ...
+
+            return rate(count, lambda: [store.call(jobs.enqueue, noop, n) for n in range(count)])
 
     async def complete(self, count: int) -> float:
         """Jobs a second from the first enqueue to the last recorded end."""
@@ -195,13 +205,17 @@ def enqueueing(setting: Setting, peers: Peers) -> list[Row]:
                 "mine": lambda: run(mine.enqueue(count, clients, together=False)),
                 "submit": lambda: run(mine.enqueue(count, clients, together=True)),
             }
+            if clients == 1:
+                work["mine"] = lambda: mine.enqueue_in_thread(count)
+                del work["submit"]
             for peer in ready:
                 work[peer.name] = lambda peer=peer: peer.enqueue(count // 4, clients)  # type: ignore[misc]
             got = medians(work, setting.rounds)
-            ours, submitted = got.pop("mine"), got.pop("submit")
+            ours, submitted = got.pop("mine"), got.pop("submit", None)
             what = f"jobs: durable enqueue, {clients} client{'s' * (clients > 1)}"
             rows += [Row(what, ours, got[name], name, "/s", 1) for name in got]
-            rows.append(Row(f"{what}, by submit", submitted, ours, "a transaction each", "/s"))
+            if submitted is not None:
+                rows.append(Row(f"{what}, by submit", submitted, ours, "a transaction each", "/s"))
     return rows
 
 
