@@ -13,18 +13,30 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from bench.jobs_dbos import Dbos
 from bench.jobs_frame import CLIENTS, percentiles, run
 from bench.jobs_peers import job_contestants
 from bench.measure import Row, Setting, medians, rate
 from walnut.jobs import Context, Flow, Job, Jobs
 from walnut.jobs.model import Target, Timer
-from walnut.store import RocksOptions, Store, StoreOptions, Transaction
+from walnut.jobs.registry import Action
+from walnut.store import Store, Transaction
 
 Peers = list[Any]
 Enqueue = Callable[..., Coroutine[Any, Any, Job]]
 TIMER_BYTES = 400
 """What a pending timer may cost in memory."""
+
+
+class Pending(msgspec.Struct):
+    """Jobs with timers far off, an action, and the memory that each of the timers takes."""
+
+    store: Store
+    jobs: Jobs
+    action: Action
+    bytes_each: float
 
 
 class Walnut:
@@ -104,70 +116,70 @@ class Walnut:
                 await asyncio.sleep(0.001)
         return percentiles(took)
 
-    async def timers(self, pending: int, due: int) -> tuple[float, float, float, float]:
-        """With `pending` timers for tomorrow, `due` of one moment: seconds late, median and 99th
-        percentile, how many a second, and bytes of memory for each that is pending."""
-        late: list[float] = []
-        options = StoreOptions(engine=RocksOptions())
-        async with Store(self.setting.fresh("timers"), options) as store:
+    @contextlib.asynccontextmanager
+    async def pending(self, count: int, fire: Callable[..., object]) -> AsyncIterator[Pending]:
+        """Jobs with so many timers set for tomorrow."""
+        async with Store(self.setting.fresh("timers")) as store:
             jobs = Jobs(store)
-            marks = store.counter("fired")
-
-            def fire(tx: Transaction, when: float) -> None:
-                marks.add(tx)
-                late.append(time.time() - when)
-
             action = jobs.action(fire, name="fire")
             before = memory()
             table = jobs.timers_table
 
             def fill(tx: Transaction, first: int) -> None:
                 tomorrow = tx.time + 86_400 * 10**9
-                for number in range(first, min(first + 5000, pending)):
+                for number in range(first, min(first + 5000, count)):
                     table.put(tx, Timer(tomorrow + number, f"{number:032}", Target.ACTION, "fire"))
 
-            for first in range(0, pending, 5000):
+            for first in range(0, count, 5000):
                 await store.run(fill, first)
             async with jobs:
                 await asyncio.sleep(0.5)
                 gc.collect()
-                cost = (memory() - before) / pending
-                when = time.time() + 1 + due / 5000
+                yield Pending(store, jobs, action, (memory() - before) / count)
 
-                def plan(tx: Transaction, count: int) -> None:
-                    moment = dt.datetime.fromtimestamp(when, dt.UTC)
-                    for _ in range(count):
-                        jobs.at(tx, moment, action, when)
-
-                for _ in range(0, due, 250):
-                    await store.run(plan, 250)
-                assert time.time() < when, "planning took too long"
-                while len(late) < due // 250 * 250:
-                    await asyncio.sleep(0.001)
-        p50, p99 = percentiles(late)
-        return p50, p99, len(late) / max(late), cost
-
-    async def spread(self, pending_seconds: float, rate: float) -> tuple[float, float]:
-        """Timers due one by one, at so many a second: seconds late, median and 99th percentile."""
+    async def burst(self, pending: int, due: int) -> tuple[float, float, float]:
+        """`due` timers of one moment: seconds late, median and 99th percentile, and how many a
+        second."""
         late: list[float] = []
-        async with self.opened() as (store, jobs):
 
-            def fire(tx: Transaction, when: float) -> None:
-                late.append(tx.time / 1e9 - when)
+        def fire(_: Transaction, when: float) -> None:
+            late.append(time.time() - when)
 
-            action = jobs.action(fire, name="fire")
+        async with self.pending(pending, fire) as at:
+            when = time.time() + 1 + due / 5000
+            moment = dt.datetime.fromtimestamp(when, dt.UTC)
+
+            def plan(tx: Transaction, count: int) -> None:
+                for _ in range(count):
+                    at.jobs.at(tx, moment, at.action, when)
+
+            for _ in range(0, due, 250):
+                await at.store.run(plan, 250)
+            assert time.time() < when, "planning took too long"
+            while len(late) < due // 250 * 250:
+                await asyncio.sleep(0.001)
+        return *percentiles(late), len(late) / max(late)
+
+    async def lateness(self, pending: int, count: int, rate: float) -> tuple[float, float, float]:
+        """Timers due one by one, at so many a second: seconds from when each was due to its
+        transaction, median and 99th percentile; and bytes of memory for each that is pending."""
+        late: list[float] = []
+
+        def fire(tx: Transaction, when: float) -> None:
+            late.append(tx.time / 1e9 - when)
+
+        async with self.pending(pending, fire) as at:
             begin = time.time() + 0.5
-            count = int(pending_seconds * rate)
 
             def plan(tx: Transaction) -> None:
                 for index in range(count):
                     when = begin + index / rate
-                    jobs.at(tx, dt.datetime.fromtimestamp(when, dt.UTC), action, when)
+                    at.jobs.at(tx, dt.datetime.fromtimestamp(when, dt.UTC), at.action, when)
 
-            await store.run(plan)
+            await at.store.run(plan)
             while len(late) < count:
                 await asyncio.sleep(0.01)
-        return percentiles(late)
+            return *percentiles(late), at.bytes_each
 
     async def steps(self, count: int, workflows: int) -> float:
         """Recorded steps a second, in so many workflows at once."""
@@ -252,38 +264,36 @@ def starting(setting: Setting, peers: Peers) -> list[Row]:
     return sorted(rows, key=lambda row: row.what)
 
 
-def timing(setting: Setting, peers: Peers) -> list[Row]:
-    """Timers with a million pending; one round, as filling the peers takes long."""
-    pending, due = setting.count(1_000_000), setting.count(10_000)
-    p50, p99, speed, cost = run(Walnut(setting).timers(pending, due))
-    spread50, spread99 = run(Walnut(setting).spread(setting.count(5), 200))
-    what = f"timers, {pending:,} pending"
-    rows = [
-        Row(f"{what}: memory of one", cost, TIMER_BYTES, "400 bytes", " B", 1, "less"),
-        Row("timers, 200 a second: late, p99", 1000 * spread99, 20, "20 ms", " ms", 1, "less"),
-        Row("timers, 200 a second: late, p50", 1000 * spread50, 20, "20 ms", " ms", None, "less"),
+def firing(setting: Setting, _: Peers) -> list[Row]:
+    """Timers due at a steady rate, with a million pending."""
+    pending = setting.count(1_000_000)
+    mine = Walnut(setting).lateness(pending, setting.count(2000), 200)
+    p50, p99, cost = run(mine)
+    what = f"timers at 200/s, {pending:,} pending"
+    return [
+        Row(f"{what}: memory of a pending one", cost, TIMER_BYTES, "400 bytes", " B", 1, "less"),
+        Row(f"{what}: late, p50", 1000 * p50, 20, "20 ms", " ms", None, "less"),
+        Row(f"{what}: late, p99", 1000 * p99, 20, "20 ms", " ms", 1, "less"),
     ]
+
+
+def bursting(setting: Setting, peers: Peers) -> list[Row]:
+    """Timers of one moment, with a million pending; one round, as filling the peers takes long."""
+    pending, due = setting.count(1_000_000), setting.count(10_000)
+    p50, p99, speed = run(Walnut(setting).burst(pending, due))
+    what = f"{due:,} timers of one moment, {pending:,} pending"
+    rows = [Row(f"{what}: late, p50", 1000 * p50, 1000 * p99, "p99", " ms", None, "less")]
     few = setting.count(1000)
     with job_contestants(setting, peers, redis=setting.scale == 1) as (ready, _):
         for peer in ready:
             if peer.unscheduled:
                 continue
             theirs = peer.scheduled(pending, few)
+            beside = f"{peer.name}, {few:,} timers"
             rows += [
-                Row(
-                    f"{what}: fired, {due:,} of one moment", speed, theirs.rate, peer.name, "/s", 1
-                ),
-                Row(
-                    f"{what}: late then, p99",
-                    1000 * p99,
-                    1000 * theirs.p99,
-                    peer.name,
-                    " ms",
-                    1,
-                    "less",
-                ),
+                Row(f"{what}: fired", speed, theirs.rate, beside, "/s", 1),
+                Row(f"{what}: late, p99", 1000 * p99, 1000 * theirs.p99, beside, " ms", 1, "less"),
             ]
-    rows.append(Row(f"{what}: late then, p50", 1000 * p50, 1000 * p99, "p99", " ms", None, "less"))
     return rows
 
 
@@ -310,6 +320,7 @@ JOBS_ROWS = {
     "jobs-enqueue": enqueueing,
     "jobs-complete": completing,
     "jobs-start": starting,
-    "jobs-timers": timing,
+    "jobs-lateness": firing,
+    "jobs-burst": bursting,
     "jobs-steps": stepping,
 }
