@@ -11,6 +11,7 @@ from walnut.jobs.board import Board, Entry
 from walnut.jobs.call import load
 from walnut.jobs.context import Context
 from walnut.jobs.dispatcher import Dispatcher
+from walnut.jobs.errors import Fenced
 from walnut.jobs.executors.threads import ThreadRunner
 from walnut.jobs.jobs import Jobs
 from walnut.jobs.ledger import Ended
@@ -244,6 +245,21 @@ def test_a_timer_that_is_due_does_not_spin_the_loop_of_who_is_stopping(
 
 
 def nothing(tx: Transaction) -> None: ...
+
+
+# -- workers outside ----------------------------------------------------------------------------------
+
+
+def test_a_worker_outside_whose_job_was_forgotten_is_fenced(jobs: Jobs) -> None:
+    @jobs.task(name="away", runs="outside", queue="away")
+    def away(context: Context) -> None: ...
+
+    enqueue(jobs, away)
+    [taken] = jobs.store.call(jobs.lease, "away", 60.0)
+    jobs.store.call(jobs.cancel, taken)
+    jobs.store.call(jobs.drop, taken)
+    with pytest.raises(Fenced):
+        jobs.store.call(jobs.report, taken, Success(b"\xc0"))
 
 
 # -- declaring ----------------------------------------------------------------------------------------
