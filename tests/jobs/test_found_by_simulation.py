@@ -8,13 +8,16 @@ from typing import Any
 import pytest
 
 from walnut.jobs.board import Board, Entry
+from walnut.jobs.call import load
 from walnut.jobs.context import Context
 from walnut.jobs.dispatcher import Dispatcher
+from walnut.jobs.errors import Fenced
+from walnut.jobs.executors.threads import ThreadRunner
 from walnut.jobs.jobs import Jobs
 from walnut.jobs.ledger import Ended
 from walnut.jobs.model import Job, QueueLimits, State
 from walnut.jobs.outcome import Failure, Success
-from walnut.jobs.task import Task
+from walnut.jobs.task import Task, task
 from walnut.jobs.workflow import Flow
 from walnut.store import Store, Transaction
 
@@ -242,3 +245,31 @@ def test_a_timer_that_is_due_does_not_spin_the_loop_of_who_is_stopping(
 
 
 def nothing(tx: Transaction) -> None: ...
+
+
+# -- workers outside ----------------------------------------------------------------------------------
+
+
+def test_a_worker_outside_whose_job_was_forgotten_is_fenced(jobs: Jobs) -> None:
+    @jobs.task(name="away", runs="outside", queue="away")
+    def away(context: Context) -> None: ...
+
+    enqueue(jobs, away)
+    [taken] = jobs.store.call(jobs.lease, "away", 60.0)
+    jobs.store.call(jobs.cancel, taken)
+    jobs.store.call(jobs.drop, taken)
+    with pytest.raises(Fenced):
+        jobs.store.call(jobs.report, taken, Success(b"\xc0"))
+
+
+# -- declaring ----------------------------------------------------------------------------------------
+
+
+def test_a_task_may_stall_on_a_runner_that_stands_in_for_child_processes(store: Store) -> None:
+    jobs = Jobs(store, executors={"process": ThreadRunner(1, 1000, load)})
+
+    @task(name="child", stall=1.0)
+    def child(context: Context) -> None: ...
+
+    child.function.__qualname__ = "child"  # as if it were at the top of a module
+    assert jobs.add(child).options.stall == 1.0

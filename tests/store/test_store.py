@@ -37,6 +37,7 @@ from walnut.store.errors import (
     ValueTooLarge,
     WrongType,
 )
+from walnut.store.sequence import Counter
 
 
 @pytest.fixture
@@ -222,6 +223,27 @@ def test_an_idempotency_key_is_forgotten_in_time(tmp_path: Path) -> None:
         assert caller.call(counter.add) == 2
         now[0] += 61 * 10**9
         assert store.call(store._execution._memory.forget) == 1
+
+
+def test_the_time_of_transactions_never_decreases_though_the_clock_is_set_back(
+    tmp_path: Path,
+) -> None:
+    now = [10**18]
+    options = msgspec.structs.replace(
+        SMALL, log=msgspec.structs.replace(SMALL.log, clock=lambda: now[0])
+    )
+    times = []
+    for _ in range(3):  # each in a store that was opened again
+        with Store(tmp_path, options) as store:
+            counter = store.counter("n")
+
+            def work(tx: Transaction, counter: Counter = counter) -> int:
+                counter.add(tx)
+                return tx.time
+
+            times.append(store.call(work))
+        now[0] -= 3600 * 10**9
+    assert times == [10**18] * 3
 
 
 def test_a_snapshot_stays_as_it_is(store: Store) -> None:

@@ -5,7 +5,8 @@ What must stay true: what can never run is refused when it is declared, not when
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
+from concurrent.futures import Executor
 from typing import Any, Concatenate, ParamSpec, TypeVar, overload
 
 from walnut.jobs.context import Context
@@ -25,13 +26,13 @@ class Declaring:
     """What of `Jobs` makes functions known.
 
     Args:
-        executors: names of those that were given.
+        executors: those that were given, by name.
     """
 
-    def __init__(self, options: JobsOptions, executors: Collection[str]) -> None:
+    def __init__(self, options: JobsOptions, executors: Mapping[str, object]) -> None:
         self.options = options
         self._registry = Registry()
-        self._given = frozenset(executors)
+        self._given = executors
         self._declared: Callable[[], object] = _nobody
         """Told when there is code that was not there before."""
 
@@ -107,7 +108,7 @@ class Declaring:
             )
         if runs == OUTSIDE and (options.timeout or options.stall or options.resources):
             raise InvalidTask(f"{task.name} runs outside, where its lease is all that limits it")
-        if runs in self._given and options.stall:
+        if isinstance(self._given.get(runs), Executor) and options.stall:
             raise InvalidTask(
                 f"{task.name} runs on {runs!r}, where signs of life don't get through"
             )

@@ -88,8 +88,13 @@ class Leases:
         self._ledger.settle(tx, Ended(job, attempt, outcome))
 
     def _held(self, tx: Transaction, job: str, attempt: int) -> Job:
-        row = self._ledger.need(tx, job)
-        if row.state is not State.RUNNING or row.attempt != attempt or row.runs != OUTSIDE:
+        row = self._ledger.jobs.get(tx, job)
+        if (
+            row is None
+            or row.state is not State.RUNNING
+            or row.attempt != attempt
+            or row.runs != OUTSIDE
+        ):
             raise Fenced(
                 f"attempt {attempt} at job {job} is over: its lease was lost, or the job was cancelled; "
                 "drop what it has, and take another"

@@ -80,7 +80,9 @@ class Execution:
         options: StoreOptions,
         memory: Memory,
         metrics: Metrics,
+        began: int,
     ) -> None:
+        """`began`: no transaction is decided before that."""
         self.overlay = Overlay()
         self._log = log
         self._tables = tables
@@ -92,7 +94,7 @@ class Execution:
         self._order = threading.Lock()
         self._owner = 0
         self._last: Ticket | None = None
-        self._time = 0
+        self._time = began
         self.closed = False
         log.follow(self)
 

@@ -67,3 +67,16 @@ def redo(
     if lsn > after:
         tables.apply(effects, lsn)
     return Redo(after=after, upto=lsn, transactions=count, seconds=time.perf_counter() - started)
+
+
+def last_time(log: Readable) -> int:
+    """When the newest transaction was decided, or a little later: none comes before that, whatever the
+    clock says now. 0 if the log has none."""
+    position = log.position()
+    if position.durable_lsn < position.first_lsn:
+        return 0
+    times = [0]
+    for record in log.read(position.durable_lsn):
+        commit = unpack(record.data, record.lsn)
+        times += [record.time] if commit is None else [record.time, commit.time]
+    return max(times)

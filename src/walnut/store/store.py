@@ -39,7 +39,7 @@ from walnut.store.keyring import Keyring, find_keyring, open_keyring, place_keys
 from walnut.store.keys import Key
 from walnut.store.model import Metrics, Redo, StoreOptions, StoreStat
 from walnut.store.record import NOBODY, Meta
-from walnut.store.redo import Progress, redo
+from walnut.store.redo import Progress, last_time, redo
 from walnut.store.remember import Memory
 from walnut.store.rocks import remove_tables
 from walnut.store.schema import Codec, Upgrade
@@ -87,6 +87,7 @@ class Store(Caller):
                 disk, f"{self.path}/tables", self.options.engine, self.keyring, read_only=False
             )
             self.redo: Redo = redo(self.log, self._tables, self.keyring, progress=progress)
+            began = last_time(self.log)
         except BaseException:
             self.log.close()
             raise
@@ -95,7 +96,9 @@ class Store(Caller):
         self._declared = Declarations()
         memory = Memory(self._declared.done, self.options.idempotency_seconds)
         super().__init__(
-            Execution(self.log, self._tables, self.keyring, self.options, memory, self.metrics),
+            Execution(
+                self.log, self._tables, self.keyring, self.options, memory, self.metrics, began
+            ),
             NOBODY,
         )
         self._declared.attach(self)

@@ -1,4 +1,5 @@
-"""Deliberate bugs of the log, to prove that the simulator can fail; `store_bugs` has the store's.
+"""Deliberate bugs of the log, to prove that the simulator can fail; `store_bugs` and
+`jobs_bugs` have the others'.
 
 Each takes away one line of defence that the log's design claims to need. If the simulator still
 passes with one switched on, either the defence is not needed or the simulator does not look.
@@ -22,6 +23,7 @@ from walnut.log.log import Log
 from walnut.log.producers import Producers
 from walnut.log.remote import LogReader
 from walnut.testing.disk import SimDirectory, SimFile
+from walnut.testing.jobs_bugs import JOBS_BUGS
 from walnut.testing.store_bugs import STORE_BUGS
 
 Patches = list[Any]
@@ -171,8 +173,8 @@ BUGS: Final[dict[str, Callable[[], Patches]]] = {
 
 @contextmanager
 def switched_on(name: str | None) -> Iterator[None]:
-    """Have a bug of the log or the store for the length of a block; None for none."""
-    patches = (BUGS | STORE_BUGS)[name]() if name else []
+    """Have a bug of the log, the store or jobs for the length of a block; None for none."""
+    patches = (BUGS | STORE_BUGS | JOBS_BUGS)[name]() if name else []
     for each in patches:
         each.start()
     try:

@@ -6,15 +6,20 @@ import sys
 import time
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
+from typing import Final
 
 import click
 from rich.console import Console
 from rich.progress import track
 
 from walnut.testing.bugs import BUGS, switched_on
+from walnut.testing.jobs_bugs import JOBS_BUGS
+from walnut.testing.jobs_simulator import simulate_jobs
 from walnut.testing.simulator import Outcome, simulate
 from walnut.testing.store_bugs import STORE_BUGS
 from walnut.testing.store_simulator import simulate_store
+
+LIVES: Final = {"": simulate, "store": simulate_store, "jobs": simulate_jobs}
 
 
 @click.command()
@@ -22,10 +27,15 @@ from walnut.testing.store_simulator import simulate_store
 @click.option("--start", default=0, show_default=True, help="The first of them.")
 @click.option("--seed", type=int, help="Run this one alone.")
 @click.option("--trace", is_flag=True, help="With --seed: print every step and every I/O call.")
-@click.option("--jobs", default=2, show_default=True, help="Processes to run in.")
-@click.option("--store", is_flag=True, help="Live the lives of whole stores, not of logs alone.")
+@click.option("--processes", default=2, show_default=True, help="Processes to run in.")
 @click.option(
-    "--bug", type=click.Choice(sorted(BUGS | STORE_BUGS)), help="Switch a deliberate bug on."
+    "--store", "of", flag_value="store", help="Live the lives of whole stores, not of logs alone."
+)
+@click.option("--jobs", "of", flag_value="jobs", help="Live the lives of servers that run jobs.")
+@click.option(
+    "--bug",
+    type=click.Choice(sorted(BUGS | STORE_BUGS | JOBS_BUGS)),
+    help="Switch a deliberate bug on.",
 )
 def main(
     seeds: int,
@@ -33,24 +43,24 @@ def main(
     seed: int | None,
     *,
     trace: bool,
-    jobs: int,
-    store: bool,
+    processes: int,
+    of: str | None,
     bug: str | None,
 ) -> None:
-    """Live the lives of logs, or with --store of whole stores, on disks that fail, and check every promise.
+    """Live the lives of logs, or of stores, or of jobs, on disks that fail, and check every promise.
 
     Exits with 1 when a promise was broken, naming each seed and how to replay it.
     """
-    live = simulate_store if store else simulate
+    live = LIVES[of or ""]
     with switched_on(bug):
         if seed is not None:
             outcome = live(seed, trace=trace)
             click.echo("\n".join(outcome.trace), nl=bool(outcome.trace))
-            report([outcome], 0.0, store=store)
+            report([outcome], 0.0, of)
             return
         started = time.perf_counter()
         numbers = range(start, start + seeds)
-        with ProcessPoolExecutor(jobs) as pool:
+        with ProcessPoolExecutor(processes) as pool:
             results = pool.map(live, numbers, chunksize=20)
             shown = track(
                 results,
@@ -60,10 +70,10 @@ def main(
                 disable=not sys.stderr.isatty(),
             )
             outcomes = list(shown)
-    report(outcomes, time.perf_counter() - started, store=store)
+    report(outcomes, time.perf_counter() - started, of)
 
 
-def report(outcomes: list[Outcome], seconds: float, *, store: bool) -> None:
+def report(outcomes: list[Outcome], seconds: float, of: str | None) -> None:
     """Print what happened; exit with 1 if a seed failed."""
     counts: Counter[str] = Counter()
     for outcome in outcomes:
@@ -75,8 +85,7 @@ def report(outcomes: list[Outcome], seconds: float, *, store: bool) -> None:
     click.echo(f"{len(outcomes):>10,}  seeds{rate}; {len(failed)} broke a promise")
     for outcome in failed[:20]:
         click.echo(f"seed {outcome.seed}: {outcome.failure}", err=True)
-        click.echo(
-            f"    replay: walnut-sim {'--store ' * store}--seed {outcome.seed} --trace", err=True
-        )
+        which = f"--{of} " if of else ""
+        click.echo(f"    replay: walnut-sim {which}--seed {outcome.seed} --trace", err=True)
     if failed:
         sys.exit(1)
