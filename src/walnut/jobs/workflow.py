@@ -31,7 +31,7 @@ from walnut.jobs.attempts import Attempt
 from walnut.jobs.errors import Fenced, InvalidArguments, JobFailed, NonDeterminism
 from walnut.jobs.outcome import Outcome, failure, success
 from walnut.jobs.steps import NIL, UNDO, Resting, Step, Steps
-from walnut.jobs.task import Task, pack, returns
+from walnut.jobs.tasks import Task, pack, returns
 from walnut.log.errors import EndMoved, LogClosed, LogFailed, LogFull
 from walnut.store.errors import StoreClosed
 from walnut.store.transaction import Transaction
