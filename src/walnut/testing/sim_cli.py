@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from typing import Final
 
 import click
@@ -23,8 +23,8 @@ from walnut.testing.store_simulator import simulate_store
 LIVES: Final = {"": simulate, "store": simulate_store, "jobs": simulate_jobs}
 
 
-CHUNKS: Final = 10
-"""Of twenty seeds, that a process lives before it is replaced."""
+SEEDS_OF_A_POOL: Final = 800
+"""Then its processes are replaced."""
 
 
 @click.command()
@@ -65,25 +65,23 @@ def main(
             return
         started = time.perf_counter()
         numbers = range(start, start + seeds)
-        with pool_of(processes, bug) as pool:
-            results = pool.map(live, numbers, chunksize=20)
-            shown = track(
-                results,
-                "simulating",
-                seeds,
-                console=Console(stderr=True),
-                disable=not sys.stderr.isatty(),
-            )
-            outcomes = list(shown)
+        shown = track(
+            lived(live, numbers, processes),
+            "simulating",
+            seeds,
+            console=Console(stderr=True),
+            disable=not sys.stderr.isatty(),
+        )
+        outcomes = list(shown)
     report(outcomes, time.perf_counter() - started, of)
 
 
-def pool_of(processes: int, bug: str | None) -> ProcessPoolExecutor:
-    """Processes to live in. They are replaced on the way, as stores that crashed leave cycles that no
-    garbage collector sees (tickets are hidden from it); but not with a bug, which is there by a fork."""
-    if bug is not None:
-        return ProcessPoolExecutor(processes)
-    return ProcessPoolExecutor(processes, get_context("spawn"), max_tasks_per_child=CHUNKS)
+def lived(live: Callable[..., Outcome], seeds: Sequence[int], processes: int) -> Iterator[Outcome]:
+    """What came of each seed. Processes are replaced on the way, as stores that crashed leave cycles
+    that no garbage collector sees: tickets are hidden from it."""
+    for begin in range(0, len(seeds), SEEDS_OF_A_POOL):
+        with ProcessPoolExecutor(processes) as pool:
+            yield from pool.map(live, seeds[begin : begin + SEEDS_OF_A_POOL], chunksize=20)
 
 
 def report(outcomes: list[Outcome], seconds: float, of: str | None) -> None:
