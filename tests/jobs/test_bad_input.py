@@ -19,7 +19,7 @@ from walnut.jobs.errors import (
     UnknownQueue,
     UnknownTask,
 )
-from walnut.jobs.task import task
+from walnut.jobs.tasks import task
 from walnut.log.errors import LogError
 from walnut.store import Store, Transaction
 from walnut.store.errors import AlreadyDefined, ValueTooLarge

@@ -17,7 +17,7 @@ from walnut.jobs.jobs import Jobs
 from walnut.jobs.ledger import Ended
 from walnut.jobs.model import Job, QueueLimits, State
 from walnut.jobs.outcome import Failure, Success
-from walnut.jobs.task import Task, task
+from walnut.jobs.tasks import Task, task
 from walnut.jobs.workflow import Flow
 from walnut.store import Store, Transaction
 

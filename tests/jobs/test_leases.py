@@ -11,7 +11,7 @@ from tests.store.helpers import SMALL
 from walnut.jobs import Context, Jobs, Retry, State
 from walnut.jobs.errors import Fenced, InvalidArguments, InvalidTask
 from walnut.jobs.outcome import Failure, Success
-from walnut.jobs.task import Task
+from walnut.jobs.tasks import Task
 from walnut.store import Store
 
 

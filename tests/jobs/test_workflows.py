@@ -655,3 +655,19 @@ def test_what_can_not_work_is_refused(store: Store) -> None:
                 run(jobs, long, seconds)
     with pytest.raises(InvalidArguments), store.transaction() as tx:
         jobs.enqueue(tx, long, "x")
+
+
+def test_a_step_that_is_a_job_is_for_the_workflows_tenant(store: Store) -> None:
+    jobs = Jobs(store)
+
+    @jobs.task
+    async def tenant(context: Context) -> str:
+        return context.tenant
+
+    @jobs.workflow
+    async def ask(flow: Flow) -> list[str]:
+        return [await flow.run(tenant), await flow.run(tenant, tenant="bob")]
+
+    with jobs:
+        job = store.call(lambda tx: jobs.enqueue(tx, ask, tenant="ann"))
+        assert jobs.wait(job, 30) == ["ann", "bob"]

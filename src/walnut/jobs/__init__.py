@@ -3,8 +3,6 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from walnut.jobs.task import Happened, Task, task
-
 if TYPE_CHECKING:
     from walnut.jobs.context import Context
     from walnut.jobs.errors import Fenced, JobFailed, JobsError, Postponed
@@ -14,6 +12,7 @@ if TYPE_CHECKING:
     from walnut.jobs.outcome import Failure, Success
     from walnut.jobs.recurrence import Cron, Rule
     from walnut.jobs.retry import Retry
+    from walnut.jobs.tasks import Happened, Task, task
     from walnut.jobs.webhooks.endpoints import Webhooks
     from walnut.jobs.workflow import Flow
 
@@ -26,6 +25,7 @@ _PLACES = {
     "outcome": ["Failure", "Success"],
     "recurrence": ["Cron", "Rule"],
     "retry": ["Retry"],
+    "tasks": ["Happened", "Task", "task"],
     "webhooks.endpoints": ["Webhooks"],
     "workflow": ["Flow"],
 }

@@ -23,7 +23,7 @@ from walnut.jobs.executors.runner import Runner
 from walnut.jobs.ledger import STALLED, TIMED_OUT, Ended
 from walnut.jobs.model import Job, JobsOptions
 from walnut.jobs.outcome import Failure, Outcome, Success, failure, success
-from walnut.jobs.task import FLOW, Task
+from walnut.jobs.tasks import FLOW, Task
 
 AnyTask = Task[..., Any]
 

@@ -21,7 +21,7 @@ import msgspec
 from walnut.jobs.context import Context, Note
 from walnut.jobs.errors import UnknownTask
 from walnut.jobs.outcome import Outcome, failure, name_of, success
-from walnut.jobs.task import Task
+from walnut.jobs.tasks import Task
 
 MAIN: Final = "__walnut_main__"
 """What a program's main module is called where its tasks run, so that its `if __name__ ==

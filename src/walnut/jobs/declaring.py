@@ -15,7 +15,7 @@ from walnut.jobs.leases import OUTSIDE
 from walnut.jobs.model import JobsOptions
 from walnut.jobs.registry import Action, Registry
 from walnut.jobs.retry import Retry
-from walnut.jobs.task import FLOW, Kind, Task, declare
+from walnut.jobs.tasks import FLOW, Kind, Task, declare
 from walnut.jobs.workflow import Flow
 
 P = ParamSpec("P")

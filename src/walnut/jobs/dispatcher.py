@@ -30,7 +30,7 @@ from walnut.jobs.model import SECOND, Job, JobsOptions, State, Timer
 from walnut.jobs.outcome import Failure, failure
 from walnut.jobs.registry import Registry
 from walnut.jobs.steps import Step
-from walnut.jobs.task import FLOW
+from walnut.jobs.tasks import FLOW
 from walnut.jobs.timers import Timers
 from walnut.jobs.workflow import Flows
 from walnut.log.errors import EndMoved, LogClosed, LogFailed, LogFull, RecordTooLarge

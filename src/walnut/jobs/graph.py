@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from walnut.jobs.errors import CycleInGraph, UnknownJob
-from walnut.jobs.task import Task
+from walnut.jobs.tasks import Task
 
 
 class Node(msgspec.Struct, frozen=True):

@@ -37,7 +37,7 @@ from walnut.jobs.recurrence import Recurrence
 from walnut.jobs.registry import Action
 from walnut.jobs.steps import Steps
 from walnut.jobs.submitting import Submissions
-from walnut.jobs.task import FLOW, Task, pack
+from walnut.jobs.tasks import FLOW, Task, pack
 from walnut.jobs.timers import ACTION, Timers, nanoseconds
 from walnut.jobs.waiting import Waiters
 from walnut.jobs.workflow import Flows

@@ -31,7 +31,7 @@ from walnut.jobs.model import (
 from walnut.jobs.outcome import Failure, Outcome, Success
 from walnut.jobs.registry import Registry
 from walnut.jobs.retry import Retry
-from walnut.jobs.task import FLOW
+from walnut.jobs.tasks import FLOW
 from walnut.store.store import Store
 from walnut.store.transaction import Reader, Transaction
 

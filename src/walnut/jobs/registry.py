@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from walnut.jobs.errors import InvalidTask, UnknownTask
-from walnut.jobs.task import Arguments, Task
+from walnut.jobs.tasks import Arguments, Task
 
 
 class Action:

@@ -18,7 +18,7 @@ from walnut.jobs.errors import Fenced, UnknownJob
 from walnut.jobs.ledger import CANCELLED, Ledger, nobody
 from walnut.jobs.model import Job, State, Target, Timer
 from walnut.jobs.outcome import Failure
-from walnut.jobs.task import FLOW
+from walnut.jobs.tasks import FLOW
 from walnut.store.store import Store
 from walnut.store.transaction import Transaction
 

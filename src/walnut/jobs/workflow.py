@@ -31,7 +31,7 @@ from walnut.jobs.attempts import Attempt
 from walnut.jobs.errors import Fenced, InvalidArguments, JobFailed, NonDeterminism
 from walnut.jobs.outcome import Outcome, failure, success
 from walnut.jobs.steps import NIL, UNDO, Resting, Step, Steps
-from walnut.jobs.task import Task, pack, returns
+from walnut.jobs.tasks import Task, pack, returns
 from walnut.log.errors import EndMoved, LogClosed, LogFailed, LogFull
 from walnut.store.errors import StoreClosed
 from walnut.store.transaction import Transaction
@@ -114,9 +114,9 @@ class Flow:
     def run(self, what: Callable[..., T], *args: Any) -> Awaitable[T]: ...
 
     def run(self, what: Any, *args: Any, **options: Any) -> Awaitable[Any]:
-        """A step: a job of a task or of another workflow (`options` as of `Jobs.enqueue`); or a
-        function, a coroutine function or a plain one in a thread, that runs here and may run again if
-        the process dies before its result is on record.
+        """A step: a job of a task or of another workflow (`options` as of `Jobs.enqueue`; the tenant is
+        the workflow's, if nothing else is said); or a function, a coroutine function or a plain one in
+        a thread, that runs here and may run again if the process dies before its result is on record.
 
         Awaiting it raises JobFailed if it failed, in the first run and in every replay."""
         if isinstance(what, Task):
@@ -131,6 +131,7 @@ class Flow:
         self, task: Task[..., T], args: tuple[Any, ...], options: dict[str, Any]
     ) -> Awaitable[T]:
         step, known = self._ask(f"run {task.name}", task.arguments.encode(args))
+        options = {"tenant": self.tenant} | options
 
         def begin(tx: Transaction) -> None:
             child = self._jobs.enqueue_step(tx, task, args, self.job, step.number, options)

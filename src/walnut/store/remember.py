@@ -6,7 +6,6 @@ together or not at all.
 
 from __future__ import annotations
 
-import functools
 import typing
 from collections.abc import Callable
 from typing import Any
@@ -75,7 +74,6 @@ def name_of(function: Callable[..., Any] | str) -> str:
     return getattr(function, "__qualname__", None) or repr(function)
 
 
-@functools.lru_cache(maxsize=1024)
 def _result_type(function: Callable[..., Any]) -> Any:
     try:
         return typing.get_type_hints(function).get("return", Any)

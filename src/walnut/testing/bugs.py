@@ -5,7 +5,8 @@ Each takes away one line of defence that the log's design claims to need. If the
 passes with one switched on, either the defence is not needed or the simulator does not look.
 
 Not here: the seed of checksums and the chain. Each of the two alone, with dense LSNs and epochs,
-refuses every stale frame the simulator makes, so taking one away shows nothing.
+refuses every stale frame the simulator makes, so taking one away shows nothing. tests/log/test_chain.py
+holds a frame against the chain alone.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from walnut.jobs.leases import OUTSIDE
 from walnut.jobs.model import Job, Schedule, State, Target, Timer
 from walnut.jobs.outcome import Success
 from walnut.jobs.recurrence import following
-from walnut.jobs.task import FLOW
+from walnut.jobs.tasks import FLOW
 from walnut.jobs.timers import ACTION, nanoseconds
 from walnut.store.changes import Change
 from walnut.store.store import Store

@@ -21,7 +21,7 @@ from walnut.jobs.leases import OUTSIDE
 from walnut.jobs.ledger import Ended
 from walnut.jobs.model import Job, Late, Missed, State
 from walnut.jobs.recurrence import Cron
-from walnut.jobs.task import FLOW
+from walnut.jobs.tasks import FLOW
 from walnut.log.errors import DiskError, LogClosed, LogFailed, LogFull, RecordTooLarge
 from walnut.store.errors import NotUnique, StoreClosed, TablesFailed
 from walnut.store.store import Store

@@ -19,7 +19,7 @@ from walnut.jobs.leases import OUTSIDE
 from walnut.jobs.model import Job
 from walnut.jobs.outcome import Outcome, Success, failure
 from walnut.jobs.retry import Retry
-from walnut.jobs.task import Happened, Task
+from walnut.jobs.tasks import Happened, Task
 from walnut.jobs.workflow import Flow
 from walnut.store.transaction import Transaction
 from walnut.testing.jobs_world import World

@@ -27,7 +27,7 @@ from walnut.jobs.ledger import DOUBTFUL
 from walnut.jobs.model import Job, JobsOptions, QueueLimits, State
 from walnut.jobs.outcome import Failure, Outcome, failure
 from walnut.jobs.retry import Retry
-from walnut.jobs.task import Task
+from walnut.jobs.tasks import Task
 from walnut.jobs.workflow import Flow
 from walnut.log.errors import LogError
 from walnut.store.errors import StoreError

@@ -14,7 +14,7 @@ from typing import Any, Concatenate, NoReturn, ParamSpec, TypeVar
 
 from walnut.jobs.context import Context
 from walnut.jobs.errors import JobsError
-from walnut.jobs.task import Task, declare
+from walnut.jobs.tasks import Task, declare
 
 P = ParamSpec("P")
 T = TypeVar("T")

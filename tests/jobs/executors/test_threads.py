@@ -23,7 +23,7 @@ from tests.jobs.executors.calls import (
 from tests.log.processes import child
 from walnut.jobs.context import Context, Note
 from walnut.jobs.executors.threads import ThreadRunner
-from walnut.jobs.task import declare
+from walnut.jobs.tasks import declare
 
 CHILDREN = Path(__file__).with_name("children.py")
 DIED = "walnut.jobs.errors.WorkerDied"

@@ -27,7 +27,7 @@ from walnut.jobs.overview import (
     dead as dead_jobs,
 )
 from walnut.jobs.steps import Signal, Step
-from walnut.jobs.task import FLOW
+from walnut.jobs.tasks import FLOW
 from walnut.log.cli.arguments import examples
 from walnut.log.cli.records import write_out
 from walnut.log.show import console, count, facts_table, moment, printable, progress

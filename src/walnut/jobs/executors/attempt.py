@@ -12,7 +12,7 @@ from typing import Any
 from walnut.jobs.call import Call, load, perform
 from walnut.jobs.context import Context, Note
 from walnut.jobs.outcome import Outcome, failure
-from walnut.jobs.task import Task
+from walnut.jobs.tasks import Task
 
 Find = Callable[[str], Task[..., Any]]
 """From a call's target to its task. Raises UnknownTask."""
