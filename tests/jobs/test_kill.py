@@ -13,7 +13,7 @@ import pytest
 
 from tests.jobs.children import OPTIONS, Works
 from tests.jobs.helpers import wait_until
-from tests.jobs.killed import notes
+from tests.jobs.killed import compute, notes
 from tests.log.processes import child
 from walnut.jobs import Job, State
 from walnut.store import Store
@@ -119,6 +119,10 @@ def test_killed_at_any_moment_every_job_ends_once(tmp_path: Path) -> None:
             live = any(not job.state.ended for job in ledger.jobs.scan(store))
             return not live and next(iter(ledger.timers.scan(store)), None) is None
 
+        for number in range(
+            10
+        ):  # in two of them a child kills itself, however the lives before went
+            store.call(works.jobs.enqueue, compute, number)
         with works.jobs:
             wait_until(over, 120)
             recovered = works.jobs.metrics.recovered

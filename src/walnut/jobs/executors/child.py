@@ -12,6 +12,7 @@ It imports neither store nor log, so that it starts in some 50 ms.
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import fcntl
 import os
@@ -68,7 +69,8 @@ def main() -> None:
     os.environ.pop("PYTHONPATH", None)
     if setup.pythonpath is not None:
         os.environ["PYTHONPATH"] = setup.pythonpath
-    _Child(setup, inbox, calls, control).serve()
+    with contextlib.suppress(BrokenPipeError):  # the server is gone, and needs nothing more
+        _Child(setup, inbox, calls, control).serve()
 
 
 def _die_with(life: int) -> None:
