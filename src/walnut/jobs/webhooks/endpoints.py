@@ -57,7 +57,7 @@ class MessageTooLarge(JobsError, ValueError):
     """A message is over `BODY_BYTES`."""
 
 
-DELIVERY: Final = Retry(attempts=16, first=5.0, most=12 * 3600.0, permanent=(Refused,))
+DELIVERY: Final = Retry(attempts=18, first=5.0, most=12 * 3600.0, permanent=(Refused,))
 """Some two days: receivers that are down come back in that time, or not at all."""
 
 
