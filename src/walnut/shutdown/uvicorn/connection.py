@@ -279,11 +279,10 @@ class Connection(Writing, HttpToolsProtocol):
         scope["method"] = parser.get_method().decode("ascii")
         if version != "1.1":
             scope["http_version"] = version
-        self._stage = Stage.BODY
-        self._body_bytes = 0
         if parser.should_upgrade() and self._should_upgrade():
             if self._busy:
                 self._stop_parsing(400)
+            self._stage = Stage.BODY
             return
         url = httptools.parse_url(self.url)
         path = url.path.decode("ascii")
@@ -307,6 +306,8 @@ class Connection(Writing, HttpToolsProtocol):
         )
         cycle.connection = self
         self.cycle = cycle
+        self._stage = Stage.BODY
+        self._body_bytes = 0
         if self._busy:
             self.flow.pause_reading()
             self.pipeline.appendleft((cycle, self.app))
