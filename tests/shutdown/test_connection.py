@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime as dt
 import socket
+import ssl
 from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
 import pytest
 import websockets
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.shutdown.children import application
 from tests.shutdown.client import PATIENCE, Answer, Client, request
@@ -430,3 +435,56 @@ async def test_a_lifespan_that_fails_is_a_component_that_did_not_start() -> None
         await lifecycle.serve(signals=False)
     assert isinstance(caught.value.__cause__, ApplicationFailed)
     listening[0].close()
+
+
+def certificate(directory: Path) -> ssl.SSLContext:
+    """For 127.0.0.1, signed by itself, good for a day."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    now = dt.datetime.now(dt.UTC)
+    signed = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .sign(key, hashes.SHA256())
+    )
+    path = directory / "pem"
+    path.write_bytes(
+        signed.public_bytes(serialization.Encoding.PEM)
+        + key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(path)
+    return context
+
+
+@asynchronously
+async def test_tls_is_for_tcp_and_a_client_that_does_not_speak_it_is_counted_out(
+    tmp_path: Path,
+) -> None:
+    trusting = ssl.create_default_context()
+    trusting.check_hostname = False
+    trusting.verify_mode = ssl.CERT_NONE
+    listening = [listen("127.0.0.1", 0), listen_unix(tmp_path / "socket")]
+    async with running(listening=listening, tls=certificate(tmp_path)) as run:
+        plain = Client(run.port)
+        await plain.send(request())
+        await rest(plain)
+        await until(lambda: run.server.connections == 0)
+        local = Client(0)
+        local.reader, local.writer = await asyncio.open_unix_connection(str(tmp_path / "socket"))
+        assert (await local.get()).status == 200
+        secret = Client(run.port)
+        secret.reader, secret.writer = await asyncio.open_connection(
+            "127.0.0.1", run.port, ssl=trusting
+        )
+        await secret.send(request("/slow?0.1"))
+        await until(lambda: run.lifecycle.inflight.requests == 1)
+        stopping = asyncio.create_task(run.stop())
+        assert (await secret.answer()).headers["connection"] == "close"
+        await local.close()
+        assert (await stopping).exit_code == ExitCode.CLEAN
