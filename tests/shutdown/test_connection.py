@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.shutdown.children import application
-from tests.shutdown.client import PATIENCE, Answer, Client, request
+from tests.shutdown.client import PATIENCE, Answer, Client, close_all, request
 from walnut.shutdown import Budgets, ExitCode, HttpLimits, Lifecycle, Report, listen, listen_unix
 from walnut.shutdown.asgi import GOING_AWAY
 from walnut.shutdown.errors import ApplicationFailed, InvalidBudget, StartFailed
@@ -71,8 +71,11 @@ def asynchronously(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[.
     @functools.wraps(test)
     def run(**fixtures: Any) -> None:
         async def within() -> None:
-            async with asyncio.timeout(PATIENCE * 2):
-                await test(**fixtures)
+            try:
+                async with asyncio.timeout(PATIENCE * 2):
+                    await test(**fixtures)
+            finally:
+                await close_all()
             await asyncio.sleep(0)
             left = asyncio.all_tasks() - {asyncio.current_task()}
             assert left == set()
@@ -158,7 +161,7 @@ async def test_a_request_on_a_kept_connection_is_served_while_draining() -> None
 async def test_pipelined_requests_are_all_answered_and_the_last_says_close() -> None:
     async with running() as run:
         client = Client(run.port)
-        await client.send(request("/slow?0.1") + request() * 5)
+        await client.send(request("/slow?0.3") + request() * 5)
         await until(lambda: run.lifecycle.inflight.requests == 1)
         stopping = asyncio.create_task(run.stop())
         answers: list[Answer] = [await client.answer() for _ in range(6)]
@@ -357,14 +360,18 @@ def slow_reader(port: int) -> socket.socket:
 @asynchronously
 async def test_a_client_that_does_not_read_is_cut_and_costs_bounded_memory() -> None:
     sent = 0
+    most = 1000  # of 64 KiB: far more than the buffers of any kernel
+    cut: list[bool] = []
 
     async def flood(scope: Any, receive: Any, send: Any) -> None:
         nonlocal sent
         await send({"type": "http.response.start", "status": 200, "headers": []})
-        while (await asyncio.sleep(0)) is None and sent < 500:
+        while sent < most and not cut:
+            await asyncio.sleep(0)
             await send({"type": "http.response.body", "body": bytes(65536), "more_body": True})
             sent += 1
-        await send({"type": "http.response.body"})
+            if run.server.connections == 0:
+                cut.append(True)
 
     async with running(flood, limits=HttpLimits(write_seconds=0.3)) as run:
         sock = slow_reader(run.port)
@@ -372,6 +379,7 @@ async def test_a_client_that_does_not_read_is_cut_and_costs_bounded_memory() -> 
         await until(lambda: run.server.connections == 1)
         await until(lambda: run.server.connections == 0)
         await run.lifecycle.inflight.idle()
+        assert sent < most
         sock.close()
 
 
