@@ -113,8 +113,11 @@ class Lifecycle:
 
     @property
     def ready(self) -> bool:
-        """Started, and not asked to stop: new work is welcome."""
-        return self._phase is Phase.RUNNING and not self._asked.is_set()
+        """New work is welcome: started, and not asked to stop. While it hands over to a successor this
+        holds on, as who sends work here is to send it there."""
+        if self._asked.is_set():
+            return self._handover and self._phase is not Phase.CLOSED
+        return self._phase is Phase.RUNNING
 
     @property
     def started(self) -> bool:
@@ -388,7 +391,8 @@ class Lifecycle:
     ) -> None:
         """Reload or restart beside the running; one at a time, and not while starting or stopping."""
         under_way = self._beside.get(kind)
-        if hook is None or not self.ready or (under_way is not None and not under_way.done()):
+        stopping = self._asked.is_set() or self._phase is not Phase.RUNNING
+        if hook is None or stopping or (under_way is not None and not under_way.done()):
             why = "nothing to call" if hook is None else "not now"
             self._tell(kind, detail=f"ignored: {why}")
             return
