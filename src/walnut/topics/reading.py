@@ -69,9 +69,7 @@ class Reading:
             raise InvalidTopicOption(f"limit is {limit} and bytes {bytes}: both are from 1")
         return self.read_from(reader, self._rows.need(reader, topic), start, limit, bytes)
 
-    def read_from(
-        self, reader: Reader, topic: Topic, start: Start, limit: int, most: int
-    ) -> Slice:
+    def read_from(self, reader: Reader, topic: Topic, start: Start, limit: int, most: int) -> Slice:
         """`read`, of a topic's row that was just read. Raises OffsetTruncated, OffsetUnknown."""
         begin = offset = self._resolve(reader, topic, start)
         if offset > topic.next:
@@ -79,7 +77,9 @@ class Reading:
         messages: list[Message] = []
         held = 0
         while offset < topic.next and len(messages) < limit and held < most:
-            chunk = None if offset < topic.first else self._rows.chunk_with(reader, topic.id, offset)
+            chunk = (
+                None if offset < topic.first else self._rows.chunk_with(reader, topic.id, offset)
+            )
             if chunk is None:
                 if messages:
                     break

@@ -83,18 +83,14 @@ class Topics(Reading):
         by_hour = rows.producers.index("by_hour", lambda row: row.hour)
         self._numbers = store.sequence(SEQUENCE)
         self._count = store.counter(SEQUENCE)
-        self._appender = Appender(
-            rows, producers, self._find, self._landed, min(CHUNK_BYTES, room)
-        )
+        self._appender = Appender(rows, producers, self._find, self._landed, min(CHUNK_BYTES, room))
         self._publisher = Publisher(store, self._appender, self.metrics)
         self._tails = Tails(store, rows, self, self.metrics)
         self._sweeper = Sweeper(store, rows, by_hour, self.options.producer_seconds)
 
     # -- topics ---------------------------------------------------------------------------------
 
-    def create(
-        self, tx: Transaction, topic: str, options: TopicOptions | None = None
-    ) -> TopicInfo:
+    def create(self, tx: Transaction, topic: str, options: TopicOptions | None = None) -> TopicInfo:
         """Make a topic. Raises TopicExists, TooManyTopics, InvalidName."""
         if self._rows.topics.get(tx, check_name("a topic", topic)) is not None:
             raise TopicExists(f"there is a topic {topic} already: append to it, or choose a name")
