@@ -1,6 +1,6 @@
 """Programs that tests start as processes of their own, to kill.
 
-    python children.py publisher DIRECTORY LIFE
+python children.py publisher DIRECTORY LIFE
 """
 
 from __future__ import annotations

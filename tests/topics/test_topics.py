@@ -7,11 +7,18 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tests.store.helpers import SMALL, rooms_of, Room
+from tests.store.helpers import SMALL, Room, rooms_of
 from tests.topics.helpers import SECOND, held, topics_in, values
 from walnut.store import Meta, Store, StoreReader, Transaction
 from walnut.testing.disk import SimClock
-from walnut.topics import Message, OffsetTruncated, TopicOptions, Topics, TopicsOptions, TopicsReader
+from walnut.topics import (
+    Message,
+    OffsetTruncated,
+    TopicOptions,
+    Topics,
+    TopicsOptions,
+    TopicsReader,
+)
 from walnut.topics.appending import CHUNK_BYTES, CHUNK_MESSAGES
 from walnut.topics.errors import (
     InvalidMessage,
