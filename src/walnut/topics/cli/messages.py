@@ -50,7 +50,7 @@ def start(text: str) -> Start:
     epilog=examples(
         "printf 'hello\\nworld\\n' | walnut topics append --new shop greetings",
         "walnut topics append shop orders access.log",
-        """echo '{"value": "paid", "key": "o17"}' | walnut topics append shop orders --json""",
+        """echo '{"value": "paid"}' | walnut topics append shop orders --json""",
     )
 )
 @arguments.directory
