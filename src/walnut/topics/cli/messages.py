@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -88,7 +88,7 @@ def append(
         caller, done = store.by(Meta(principal, reason)), 0
         try:
             for lines, _ in read_lines(file, topics.options.message_bytes, interrupts):
-                messages = _read(lines, done) if as_json else lines
+                messages: Sequence[bytes | Message] = _read(lines, done) if as_json else lines
                 waiting = iter(messages)
                 while batch := list(islice(waiting, BATCH)):
                     caller.call(topics.append, topic, batch)
@@ -137,9 +137,7 @@ def read(directory: str, topic: str, begin: Start, limit: int | None, form: str 
 
 
 def _messages(topics: TopicsReader, topic: str, begin: Start) -> Iterator[Message]:
-    while part := topics.read(topics.store, topic, begin):
-        if not part.messages:
-            return
+    while (part := topics.read(topics.store, topic, begin)).messages:
         yield from part.messages
         begin = part.next
 
