@@ -1,0 +1,38 @@
+"""Who calls: put into the ASGI scope once a request was let in, read by routes.
+
+What must stay true: a route is only reached with a `Caller` in its scope; there is no anonymous one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+KEY: Final = "walnut.caller"
+"""Where it is in an ASGI scope."""
+
+
+class Caller(msgspec.Struct, frozen=True, gc=False):
+    """Whoever sent a request.
+
+    Attributes:
+        principal: who, as authenticated: "token:ci", "local:root". It goes into the audit trail.
+        scopes: what it may do: "AREA:VERB" or "AREA:VERB:PATTERN"; "*" is everything (`access`).
+        request_id: of this request; answered as `Request-Id` and kept with what it changes.
+        idempotency_key: as the request brought it in `Idempotency-Key`, or empty.
+        reason: why, from the header `Walnut-Reason`, or empty.
+    """
+
+    principal: str
+    scopes: tuple[str, ...]
+    request_id: str
+    idempotency_key: str = ""
+    reason: str = ""
+
+
+def caller_of(scope: Mapping[str, Any]) -> Caller:
+    """Who sent the request of this ASGI scope."""
+    caller: Caller = scope[KEY]
+    return caller
