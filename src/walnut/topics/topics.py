@@ -157,8 +157,8 @@ class Topics(Reading):
         *,
         meta: Meta = NOBODY,
     ) -> Appended:
-        """`append` by itself, for coroutines: durable when this returns. Those of one turn of the
-        event loop, with the same `meta`, share a transaction and cost a fraction of one each. In
+        """`append` by itself, for coroutines: durable when this returns. Those of one event loop with
+        the same `meta` keep their order, share transactions, and cost a fraction of one each. In
         threads: `store.call(topics.append, ...)`.
 
         Raises as `append`; InvalidTopicOption for a `meta` with an idempotency key, which is for
