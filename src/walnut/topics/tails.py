@@ -19,7 +19,7 @@ from walnut.log.errors import LogFailed
 from walnut.store.errors import StoreClosed
 from walnut.store.store import Store
 from walnut.topics.errors import UnknownTopic
-from walnut.topics.model import Metrics, Slice, Start
+from walnut.topics.model import Message, Metrics, Slice, Start
 from walnut.topics.reading import Reading
 from walnut.topics.rows import Rows
 from walnut.topics.wakes import Wakes
@@ -27,6 +27,19 @@ from walnut.topics.wakes import Wakes
 COLD: Final = 10_000
 """Messages behind the end from where a coroutine's reading moves to a thread: rows that far back may
 have to come from the disk."""
+
+
+def each(slices: Iterator[Slice]) -> Iterator[Message]:
+    """The messages of slices, one by one."""
+    for part in slices:
+        yield from part.messages
+
+
+async def aeach(slices: AsyncIterator[Slice]) -> AsyncIterator[Message]:
+    """The same for coroutines."""
+    async for part in slices:
+        for message in part.messages:
+            yield message
 
 
 class Following(msgspec.Struct):

@@ -49,7 +49,7 @@ from walnut.topics.publishing import Publisher
 from walnut.topics.reading import Reading
 from walnut.topics.rows import PositionRow, Rows, Topic
 from walnut.topics.sweeping import Sweeper
-from walnut.topics.tails import Tails
+from walnut.topics.tails import Tails, aeach, each
 
 SEQUENCE: Final = "topics"
 """The store's sequence that numbers topics, and its counter that counts them."""
@@ -221,16 +221,13 @@ class Topics(Reading):
         self, topic: str, start: Start = "latest", *, timeout: float | None = None
     ) -> Iterator[Message]:
         """`slices`, message by message."""
-        for part in self.slices(topic, start, timeout=timeout):
-            yield from part.messages
+        return each(self.slices(topic, start, timeout=timeout))
 
-    async def afollow(
+    def afollow(
         self, topic: str, start: Start = "latest", *, timeout: float | None = None
     ) -> AsyncIterator[Message]:
         """`aslices`, message by message."""
-        async for part in self.aslices(topic, start, timeout=timeout):
-            for message in part.messages:
-                yield message
+        return aeach(self.aslices(topic, start, timeout=timeout))
 
     # -- positions ------------------------------------------------------------------------------
 
