@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing
 from typing import Final
 
 import msgspec
@@ -35,11 +36,12 @@ def each(slices: Iterator[Slice]) -> Iterator[Message]:
         yield from part.messages
 
 
-async def aeach(slices: AsyncIterator[Slice]) -> AsyncIterator[Message]:
+async def aeach(slices: AsyncGenerator[Slice, None]) -> AsyncGenerator[Message, None]:
     """The same for coroutines."""
-    async for part in slices:
-        for message in part.messages:
-            yield message
+    async with aclosing(slices):
+        async for part in slices:
+            for message in part.messages:
+                yield message
 
 
 class Following(msgspec.Struct):
@@ -82,7 +84,7 @@ class Tails:
         finally:
             self._count(-1)
 
-    async def aslices(self, tail: Following, timeout: float | None) -> AsyncIterator[Slice]:
+    async def aslices(self, tail: Following, timeout: float | None) -> AsyncGenerator[Slice, None]:
         """The same for coroutines."""
         self._count(1)
         behind = COLD + 1  # where it begins may be far back

@@ -12,7 +12,7 @@ transactions, backups and readers is true of topics.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from typing import Final
 
 from walnut.log.commit import refuse_event_loop
@@ -212,8 +212,8 @@ class Topics(Reading):
         limit: int = READ_MESSAGES,
         bytes: int = READ_BYTES,  # noqa: A002  as of `read`
         timeout: float | None = None,
-    ) -> AsyncIterator[Slice]:
-        """`slices` for coroutines."""
+    ) -> AsyncGenerator[Slice, None]:
+        """`slices` for coroutines; `contextlib.aclosing` ends it at once when it is left early."""
         tail = self._tails.begin(topic, start, limit, bytes)
         return self._tails.aslices(tail, timeout)
 
@@ -225,7 +225,7 @@ class Topics(Reading):
 
     def afollow(
         self, topic: str, start: Start = "latest", *, timeout: float | None = None
-    ) -> AsyncIterator[Message]:
+    ) -> AsyncGenerator[Message, None]:
         """`aslices`, message by message."""
         return aeach(self.aslices(topic, start, timeout=timeout))
 
