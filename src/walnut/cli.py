@@ -27,6 +27,8 @@ from walnut.log import LogError
 from walnut.log.cli import arguments, log
 from walnut.store.cli import store
 from walnut.store.errors import StoreError
+from walnut.topics.cli import topics
+from walnut.topics.errors import TopicsError
 
 REFUSED = 1
 WRONG_USE = 2
@@ -49,7 +51,7 @@ class Root(click.Group):
             if sys.stderr.isatty():
                 click.echo(err=True)  # ends the line on which the terminal wrote ^C
             raise click.exceptions.Exit(INTERRUPTED) from None
-        except (LogError, StoreError, JobsError) as error:
+        except (LogError, StoreError, JobsError, TopicsError) as error:
             raise click.ClickException(str(error)) from error
         except OSError as error:
             raise click.ClickException(_say(error)) from error
@@ -96,6 +98,7 @@ def walnut() -> None:
 walnut.add_command(log)
 walnut.add_command(store)
 walnut.add_command(jobs)
+walnut.add_command(topics)
 
 
 def main() -> None:
