@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from pathlib import Path
 from typing import Final, Self
 
@@ -28,6 +29,9 @@ LOCK: Final = "lock"
 SOCKET: Final = "walnut.sock"
 PRIVATE: Final = 0o700
 _FILE: Final = 0o600
+_TRIES: Final = 5
+_TRY_SECONDS: Final = 0.02
+"""Whoever looks holds a shared lock for microseconds."""
 _RUNNING_BYTES: Final = 4096
 """Of the lock file: some dozen are used."""
 
@@ -127,15 +131,13 @@ class DataDirectory:
             DirectoryUnusable: there is no room to say so.
         """
         descriptor = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _FILE)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if not _locked(descriptor):
             os.close(descriptor)
             running = _read_running(self.path)
             who = f"process {running.pid} (Walnut {running.version})" if running else "another process"
             raise DirectoryInUse(
                 f"{who} has the data directory {self.path} open: stop it, or take another with --data"
-            ) from None
+            )
         try:
             running = Running(pid=os.getpid(), version=self._version)
             os.ftruncate(descriptor, 0)
@@ -153,6 +155,19 @@ class DataDirectory:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+
+def _locked(descriptor: int) -> bool:
+    """Lock the file, in spite of those who look for a moment whether somebody has."""
+    for attempt in range(_TRIES):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            if attempt + 1 < _TRIES:
+                time.sleep(_TRY_SECONDS)
+        else:
+            return True
+    return False
 
 
 def running_in(path: Path) -> Running:
