@@ -13,6 +13,10 @@ from typing import Final
 import click
 
 COMMANDS: Final = {
+    "init": "walnut.server.cli",
+    "serve": "walnut.server.cli",
+    "config": "walnut.server.cli",
+    "restart": "walnut.server.cli",
     "log": "walnut.log.cli",
     "store": "walnut.store.cli",
     "jobs": "walnut.jobs.cli",

@@ -124,7 +124,9 @@ class Service(Subsystem[JobsSettings]):
         }
         yield counter("jobs_started", "Attempts begun.", counts.started)
         yield by("end", "jobs_ended", "Attempts, by how they ended.", ends, grows=True)
-        yield counter("jobs_recovered", "Attempts that nobody was making any more.", counts.recovered)
+        yield counter(
+            "jobs_recovered", "Attempts that nobody was making any more.", counts.recovered
+        )
         yield counter("jobs_timers_fired", "Timers.", counts.fired)
         yield counter("jobs_timers_failed", "Timers whose action raised.", counts.fire_failures)
         yield seconds("jobs_wait", "From being ready to the start of an attempt.", counts.wait)

@@ -134,7 +134,11 @@ class DataDirectory:
         if not _locked(descriptor):
             os.close(descriptor)
             running = _read_running(self.path)
-            who = f"process {running.pid} (Walnut {running.version})" if running else "another process"
+            who = (
+                f"process {running.pid} (Walnut {running.version})"
+                if running
+                else "another process"
+            )
             raise DirectoryInUse(
                 f"{who} has the data directory {self.path} open: stop it, or take another with --data"
             )
@@ -185,7 +189,9 @@ def running_in(path: Path) -> Running:
                 return running
         finally:
             os.close(descriptor)
-    raise NotRunning(f"no server has {path} open: start one with `walnut serve`, or name its --data")
+    raise NotRunning(
+        f"no server has {path} open: start one with `walnut serve`, or name its --data"
+    )
 
 
 def _read_running(path: Path) -> Running | None:

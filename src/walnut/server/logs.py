@@ -22,8 +22,20 @@ from walnut.server.config.model import LoggingSection
 
 HIDDEN: Final = "(hidden)"
 
+LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+"""As Python's logging numbers them."""
+
 _SECRET_KEYS: Final = frozenset(
-    {"authorization", "cookie", "set-cookie", "set_cookie", "password", "secret", "token", "api_key"}
+    {
+        "authorization",
+        "cookie",
+        "set-cookie",
+        "set_cookie",
+        "password",
+        "secret",
+        "token",
+        "api_key",
+    }
 )
 """Fields whose value is never written, in whatever mapping they stand."""
 
@@ -82,7 +94,7 @@ def configure(section: LoggingSection, stream: TextIO | None = None) -> None:
 
 def set_level(section: LoggingSection) -> None:
     """Write what is of this level or above."""
-    level = logging.getLevelNamesMapping()[section.level.upper()]
+    level = LEVELS[section.level]
     logging.getLogger().setLevel(level)
     for name, least in _QUIET.items():
         logging.getLogger(name).setLevel(max(level, least))

@@ -128,7 +128,6 @@ class Service(Subsystem[StoreSettings]):
         if self.store is not None:
             await asyncio.to_thread(self.store.close)
 
-
     def status(self) -> StoreStatus | None:
         """See Subsystem. Reads the seals of the log's segments."""
         store = self.store
@@ -190,17 +189,19 @@ def _store_metrics(store: Store) -> Iterator[Metric]:
         "repeated": metrics.repeats,
         "refused": metrics.refused,
     }
-    yield by(
-        "end", "store_transactions", "Transactions, by how they ended.", ends, grows=True
-    )
+    yield by("end", "store_transactions", "Transactions, by how they ended.", ends, grows=True)
     yield counter("store_slow", "Transactions that took too long.", metrics.slow_count)
     yield counter("store_checkpoints", "Flushes of the tables.", metrics.checkpoints)
     yield seconds("store_turn", "Waiting for the transaction before.", metrics.turn)
     yield seconds("store_function", "In transaction functions.", metrics.function)
-    yield seconds("store_durable", "From a function's beginning until it was durable.", metrics.durable)
+    yield seconds(
+        "store_durable", "From a function's beginning until it was durable.", metrics.durable
+    )
     yield seconds("store_apply", "To write a group to the tables.", metrics.apply)
     yield gauge("store_applied_lsn", "What readers see the state after.", store.applied_lsn)
-    yield gauge("store_checkpoint_lsn", "Up to which the tables are flushed.", store.checkpoints.lsn)
+    yield gauge(
+        "store_checkpoint_lsn", "Up to which the tables are flushed.", store.checkpoints.lsn
+    )
 
 
 class _Shown:

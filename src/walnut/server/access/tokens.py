@@ -13,26 +13,17 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
 
 from walnut.server.access.credentials import NO_DIGEST, Credential, new_credential, same
 from walnut.server.access.errors import (
-    InvalidToken,
-    MoreThanOwn,
-    NameTaken,
-    TooManyTokens,
     UnknownToken,
 )
-from walnut.store.errors import NotUnique
-from walnut.store.record import Meta
 from walnut.store.store import Store
-from walnut.store.transaction import Transaction
-from walnut.web.access import EVERYTHING, parse_scope, within
 from walnut.web.caller import Caller
-from walnut.web.errors import InvalidScope
 
 TABLE: Final = "server.tokens"
 OPERATOR: Final = "operator"
