@@ -41,9 +41,9 @@ _SECRET_KEYS: Final = frozenset(
 
 _SECRETS: Final = re.compile(
     r"(walnut_[A-Za-z0-9]+_)[A-Za-z0-9_-]{8,}"  # our tokens; who they are of stays visible
-    r"|(\b(?:[Bb]earer|[Bb]asic) +)[A-Za-z0-9._~+/=-]+"
+    r"|(\b(?:[Bb]earer|[Bb]asic) +)[A-Za-z0-9._~+/=-]{8,}"
     r"|(\b(?i:authorization|cookie|password|secret|access_token|api_key)[\"']?\s*[:=]\s*[\"']?)"
-    r"(?!\(hidden\))[^\s\"',;&]+"
+    r"(?!\(hidden\))(?:(?i:bearer|basic) +)?[^\s\"',;&]+"
     r"|(://[^/\s:@]*:)[^/\s@]+(?=@)"  # a URL's password
 )
 
