@@ -12,6 +12,8 @@ import msgspec
 
 KEY: Final = "walnut.caller"
 """Where it is in an ASGI scope."""
+REQUEST_ID: Final = "walnut.request_id"
+"""Where the request's id is, from the beginning, also of requests that are not let in."""
 
 
 class Caller(msgspec.Struct, frozen=True, gc=False):
@@ -36,3 +38,18 @@ def caller_of(scope: Mapping[str, Any]) -> Caller:
     """Who sent the request of this ASGI scope."""
     caller: Caller = scope[KEY]
     return caller
+
+
+def request_id_of(scope: Mapping[str, Any]) -> str:
+    """The id of the request of this ASGI scope; empty before it has one."""
+    found: str = scope.get(REQUEST_ID, "")
+    return found
+
+
+def header(scope: Mapping[str, Any], name: bytes) -> str | None:
+    """The first header of this name (in lower case), or None."""
+    for key, value in scope["headers"]:
+        if key == name:
+            text: str = value.decode("latin-1")
+            return text
+    return None
