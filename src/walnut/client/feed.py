@@ -1,6 +1,6 @@
 """Streams of events that go on where they were cut: Server-Sent Events, read to their positions.
 
-    GET, Last-Event-ID: 41 ─▶ id: 42, data ─▶ yielded ─▶ ... ╳ cut, or `end: draining`
+    GET, Last-Event-ID: 41 ─▶ id: 42, data ─▶ yielded ─▶ ... x cut, or `end: draining`
          ▲ after a pause, with the id of the last event that was yielded ─────┘
 
 What must stay true: an event is yielded once, in order, whatever happens to the connection; the

@@ -76,7 +76,11 @@ class Directory(click.ParamType[str]):
         if is_url(text):
             if not self.remote:
                 command = "this" if ctx is None else f"`{ctx.command_path}`"
-                self.fail(f"{command} works on a directory, where its files are, and not on a URL", param, ctx)
+                self.fail(
+                    f"{command} works on a directory, where its files are, and not on a URL",
+                    param,
+                    ctx,
+                )
             return text
         first = self._inside.partition("/")[0]
         if not Path(text, "log").exists() and Path(text, first, "log").exists():
@@ -94,7 +98,9 @@ class Directory(click.ParamType[str]):
 def takes_place(command: click.Command) -> bool:
     """Whether a command begins with the DIR that a URL may stand for."""
     arguments = [param for param in command.params if isinstance(param, click.Argument)]
-    return bool(arguments) and arguments[0].name == _NAME and isinstance(arguments[0].type, Directory)
+    return (
+        bool(arguments) and arguments[0].name == _NAME and isinstance(arguments[0].type, Directory)
+    )
 
 
 def with_url(args: list[str], given: str | None) -> list[str]:
