@@ -15,6 +15,7 @@ import click
 from walnut.client.place import takes_place, with_url
 
 COMMANDS: Final = {
+    "status": "walnut.cli.status",
     "log": "walnut.log.cli",
     "store": "walnut.store.cli",
     "jobs": "walnut.jobs.cli",

@@ -56,18 +56,26 @@ def client_of(address: Address) -> Client:
     return Client(address, token=token)
 
 
+def inside(directory: str, part: str) -> str:
+    """What is meant by a directory that may be a server's: its part ("store/log"), or itself."""
+    first = part.partition("/")[0]
+    if part and not Path(directory, "log").exists() and Path(directory, first, "log").exists():
+        return f"{directory.rstrip('/')}/{part}"
+    return directory
+
+
 class Directory(click.ParamType[str]):
     """A DIR that has to be here. Of a data directory of a server, what is meant of it.
 
     Args:
-        inside: where in a data directory that is, as "store/log".
+        part: where in a data directory that is, as "store/log"; empty for the directory itself.
         remote: whether it may be a server's URL as well.
     """
 
     name = "directory"
 
-    def __init__(self, inside: str, *, remote: bool = False) -> None:
-        self._inside = inside
+    def __init__(self, part: str, *, remote: bool = False) -> None:
+        self._part = part
         self.remote = remote
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
@@ -82,10 +90,7 @@ class Directory(click.ParamType[str]):
                     ctx,
                 )
             return text
-        first = self._inside.partition("/")[0]
-        if not Path(text, "log").exists() and Path(text, first, "log").exists():
-            return f"{text.rstrip('/') or '/'}/{self._inside}"
-        return text
+        return inside(text, self._part)
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
