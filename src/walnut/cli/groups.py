@@ -16,6 +16,7 @@ from walnut.client.place import takes_place, with_url
 
 COMMANDS: Final = {
     "status": "walnut.cli.status",
+    "top": "walnut.cli.top",
     "log": "walnut.log.cli",
     "store": "walnut.store.cli",
     "jobs": "walnut.jobs.cli",

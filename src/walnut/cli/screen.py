@@ -18,9 +18,12 @@ from walnut.cli.sight import Sight, warnings
 from walnut.log.show import count, duration, facts_table, moment, printable, size
 
 STATES: Final = {
-    "running": "bold green", "starting": "bold yellow", "draining": "bold yellow",
-    "stopped": "bold", "away": "bold red",
-}  # fmt: skip
+    "running": ("running", "bold green"),
+    "starting": ("starting", "bold yellow"),
+    "draining": ("stopping", "bold yellow"),
+    "closed": ("stopped", "bold"),
+    "unclosed": ("open in a program, or not closed by its last writer", "bold"),
+}
 SLOTS_SHOWN: Final = 3
 WARNINGS_SHOWN: Final = 6
 JOB_STATES: Final = ("ready", "running", "waiting", "blocked", "sleeping", "dead")
@@ -42,7 +45,7 @@ def status_screen(seen: Sight) -> RenderableType:
 def heading(seen: Sight) -> Text:
     """What it is and whether it runs."""
     text = Text.assemble(
-        (safe(click.format_filename(seen.place)), "bold"), "  ", (seen.state, STATES[seen.state])
+        (safe(click.format_filename(seen.place)), "bold"), "  ", STATES[seen.state]
     )
     if seen.since:
         ago = duration(max(seen.time - seen.since, 0) / 1e9)
@@ -91,7 +94,9 @@ def _commits(seen: Sight) -> str | None:
     if seen.group:
         parts.append(f"{seen.group:.1f} in a flush")
     if seen.p50 is not None and seen.p99 is not None:
-        parts.append(f"durable in {duration(seen.p50 / 1e6)} (p50), {duration(seen.p99 / 1e6)} (p99)")
+        parts.append(
+            f"durable in {duration(seen.p50 / 1e6)} (p50), {duration(seen.p99 / 1e6)} (p99)"
+        )
     return ", ".join(parts) or None
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from walnut.log.control import read_control
 from walnut.log.show import count, duration, size
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ FOLD_MANY: Final = 5_000_000
 """Records to fold at the next start: more than about half a minute of it."""
 RATE_SPAN: Final = 60.0
 """Seconds that a log must reach back for its growth to say something about the future."""
+OWN: Final = "tables"
+"""The store's own slot, which is where its tables are flushed up to."""
 TOPICS_READ: Final = 1000
 """Topics that are looked at."""
 
@@ -60,11 +63,19 @@ class SlowSeen(msgspec.Struct, frozen=True):
     lsn: int
 
 
+class Rate(msgspec.Struct, frozen=True):
+    """How much happens to a table in a second."""
+
+    name: str
+    per_second: float
+
+
 class Sight(msgspec.Struct, frozen=True, kw_only=True):
     """A store or a server at a glance. Times are ns since the Unix epoch; 0 and None: not known.
 
     Attributes:
-        state: "stopped", or what a server says of itself: "starting", "running", "draining".
+        state: what a server says of itself: "starting", "running", "draining"; without one "closed", or
+            "unclosed": a program has it open, or did not close it.
         transactions: committed since the server was started. group: of them, in a flush of the log.
         p50, p99: µs until a commit is durable.
         window: the oldest LSN that is kept, and when it was written.
@@ -159,19 +170,26 @@ def warnings(seen: Sight) -> Iterator[str]:
 # -- a directory ----------------------------------------------------------------------------------
 
 
-def look_at_files(directory: str, shown: str) -> Sight:
-    """The store in a directory that no server has open. Raises NotALog, TablesLost, ..."""
+def look_at_files(directory: str, shown: str, before: Sight | None = None) -> Sight:
+    """The store in a directory that no server has open; a rate is since the sight before.
+
+    Raises NotALog, TablesLost, ..."""
     from walnut.store.remote import StoreReader  # noqa: PLC0415, a server is asked without
 
     with StoreReader(directory) as reader:
         store, log = reader.stat(), reader.log.stat()
+        control = read_control(reader.log.directory)
         jobs, paused = _jobs(reader)
         topics, more = _topics(reader)
     disk = shutil.disk_usage(Path(directory))
+    now = time.time_ns()
     return Sight(
         place=shown,
-        state="stopped",
-        time=time.time_ns(),
+        state="closed" if control is not None and control.clean is not None else "unclosed",
+        time=now,
+        per_second=None
+        if before is None
+        else (store.durable_lsn - before.durable_lsn) * 1e9 / max(now - before.time, 1),
         durable_lsn=store.durable_lsn,
         applied_lsn=store.applied_lsn,
         checkpoint_lsn=store.checkpoint_lsn,
@@ -179,7 +197,7 @@ def look_at_files(directory: str, shown: str) -> Sight:
         disk_free=disk.free,
         disk_total=disk.total,
         window=store.window,
-        slots=[SlotSeen(slot.name, slot.lsn, slot.lag) for slot in log.slots],
+        slots=[SlotSeen(slot.name, slot.lsn, slot.lag) for slot in log.slots if slot.name != OWN],
         tables=len(store.tables),
         jobs=jobs,
         paused=paused,

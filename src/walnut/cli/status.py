@@ -14,9 +14,7 @@ from walnut.log.show import console
 DATA = "walnut-data"
 """Where `walnut serve` keeps its data if nothing else is said."""
 
-place = click.argument(
-    "directory", metavar="[DIR]", type=Directory("", remote=True), default=DATA
-)
+place = click.argument("directory", metavar="[DIR]", type=Directory("", remote=True), default=DATA)
 
 
 def look(place: str) -> Sight:
@@ -45,6 +43,8 @@ def status(directory: str, format_: str) -> None:
     """
     seen = look(directory)
     if format_ == "json":
-        click.echo(msgspec.json.encode({**msgspec.to_builtins(seen), "warnings": list(warnings(seen))}))
+        click.echo(
+            msgspec.json.encode({**msgspec.to_builtins(seen), "warnings": list(warnings(seen))})
+        )
         return
     console().print(status_screen(seen))

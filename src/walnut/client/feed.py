@@ -86,7 +86,7 @@ class Feed:
         if problem := ending.get("problem"):
             raise refusal(int(problem.get("status", 500)), problem, None)
         self.position = str(ending.get("position") or self.position)
-        return ending.get("reason") == "complete"
+        return bool(ending.get("reason") == "complete")
 
     def _events(self) -> Iterator[Event]:
         headers = {"Accept": "text/event-stream"}

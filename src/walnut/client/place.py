@@ -47,13 +47,15 @@ def server_of(place: str) -> Address | None:
     return None
 
 
-def client_of(address: Address) -> Client:
+def client_of(address: Address, *, reason: str = "", patience: float | None = None) -> Client:
     """A client of a server; with the token of the environment, except over a socket, where the user is
     the credential."""
     from walnut.client.client import Client  # noqa: PLC0415, most commands ask no server
 
     token = "" if address.path else os.environ.get(TOKEN, "")
-    return Client(address, token=token)
+    if patience is None:
+        return Client(address, token=token, reason=reason)
+    return Client(address, token=token, reason=reason, patience=patience)
 
 
 def inside(directory: str, part: str) -> str:

@@ -62,6 +62,11 @@ class Answer(msgspec.Struct, frozen=True):
         text = self.headers.get("walnut-lsn", "")
         return int(text) if text.isdecimal() else 0
 
+    @property
+    def repeated(self) -> bool:
+        """It answers what had been done before, under the same idempotency key."""
+        return self.headers.get("idempotency-replayed") == "true"
+
 
 class Transport:
     """Speaks to one server. Any number of threads may use it.
@@ -74,6 +79,7 @@ class Transport:
         address: Address,
         *,
         token: str = "",
+        reason: str = "",
         timeout: float = TIMEOUT,
         patience: float = PATIENCE,
         tls: ssl.SSLContext | None = None,
@@ -82,7 +88,11 @@ class Transport:
         chance: Callable[[], float] = random.random,
     ) -> None:
         self.address = address
-        self._token = token
+        self._headers: dict[str, str | bytes] = {"User-Agent": "walnut-client"}
+        if token:
+            self._headers["Authorization"] = f"Bearer {token}"
+        if reason:
+            self._headers["Walnut-Reason"] = " ".join(reason.split()).encode()
         self._timeout = timeout
         self._tls = tls
         self._waiting = Waiting(patience, clock, sleep, chance)
@@ -210,7 +220,7 @@ class Transport:
                 method,
                 self.address.base + path + _query(query),
                 body,
-                {**self._credential(), "User-Agent": "walnut-client", **headers},
+                {**self._headers, **headers},
             )
         return connection.getresponse()
 
@@ -222,9 +232,6 @@ class Transport:
             if len(data) <= MAX_ANSWER:
                 return data
         raise BadAnswer(f"{self.address} answered with more than {MAX_ANSWER} bytes")
-
-    def _credential(self) -> dict[str, str]:
-        return {"Authorization": f"Bearer {self._token}"} if self._token else {}
 
     def _connection(self, *, fresh: bool) -> http.client.HTTPConnection:
         """An idle one, or a new one; a fresh one where idle ones may be of a server that is gone."""
