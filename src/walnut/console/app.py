@@ -21,8 +21,9 @@ from typing import Any, Final
 
 import msgspec
 
-from walnut.console.visit import PREFIX, Access
+from walnut.console.visit import PREFIX
 from walnut.subsystem.model import Page, Resources
+from walnut.web.access import ACCESS
 from walnut.web.caller import KEY
 
 Scope = MutableMapping[str, Any]
@@ -68,14 +69,12 @@ class Console:
         self,
         sections: Sequence[Section],
         resources: Resources,
-        access: Access,
         *,
         name: str = "",
         state: Callable[[], str] = lambda: "ready",
     ) -> None:
         self.sections = sections
         self.resources = resources
-        self.access = access
         self.name = name
         self.state = state
         self._app: App | None = None
@@ -100,7 +99,7 @@ class Console:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or serve a socket, below /console."""
-        assert KEY in scope, "the access layer lets nobody through without a caller"
+        assert KEY in scope and ACCESS in scope, "the access layer lets nobody through without a caller"
         app = self._app
         if app is None:
             await _moment_please(scope, receive, send)

@@ -22,13 +22,13 @@ from nicegui import app as nicegui_app
 from nicegui import context, ui
 
 from walnut.console.app import App, Console
-from walnut.console.errors import NotAllowed, SessionEnded
+from walnut.console.errors import SessionEnded
 from walnut.console.parts.asking import dialog, report
 from walnut.console.parts.elements import html, tag
 from walnut.console.parts.empty import empty
 from walnut.console.visit import PREFIX, Visit, link
 from walnut.subsystem.model import Page
-from walnut.web.caller import caller_of
+from walnut.web.errors import Forbidden
 
 log = logging.getLogger("walnut.console")
 
@@ -89,14 +89,7 @@ def _head() -> str:
 
 def _register(console: Console, page: Page, path: str) -> None:
     async def build(request: Request) -> None:
-        visit = Visit(
-            request.scope,
-            caller_of(request.scope),
-            page.path,
-            dict(request.query_params),
-            console.resources,
-            console.access,
-        )
+        visit = Visit(request.scope, page.path, dict(request.query_params), console.resources)
         with _frame(console, visit, page):
             await _fill(visit, page)
 
@@ -104,7 +97,7 @@ def _register(console: Console, page: Page, path: str) -> None:
 
 
 async def _fill(visit: Visit, page: Page) -> None:
-    if not visit.may(page.scope):
+    if not visit.may(page.scope, any_=True):
         _forbidden(visit, page)
         return
     try:
@@ -185,7 +178,7 @@ def _state(console: Console) -> None:
 def _menu(console: Console, visit: Visit, page: Page) -> None:
     first = console.sections[0].pages[0]
     for section in console.sections:
-        seen = [one for one in section.pages if visit.may(one.scope)]
+        seen = [one for one in section.pages if visit.may(one.scope, any_=True)]
         if seen and section.title:
             tag("h2", "", section.title)
         for one in seen:
@@ -216,10 +209,10 @@ def _help(console: Console) -> ui.dialog:
 # -- sessions -----------------------------------------------------------------------------------
 
 
-async def _look(visit: Visit, main: ui.element) -> None:
+def _look(visit: Visit, main: ui.element) -> None:
     """Clear the page away once its session has ended."""
     try:
-        await visit.still()
+        visit.still()
     except SessionEnded:
         end(visit, main)
 
@@ -248,7 +241,7 @@ def acting(visit: Visit, act: Act) -> Act:
             await act(*args)
         except SessionEnded as error:
             ui.notify(str(error), type="warning")
-        except NotAllowed as error:
+        except Forbidden as error:
             ui.notify(str(error), type="negative", multi_line=True)
         except Exception as error:
             if not type(error).__module__.startswith("walnut."):
