@@ -1,0 +1,475 @@
+"""A process from its first component to its last: start, run, and the stop that loses nothing.
+
+    Lifecycle(components).serve()
+        start, each after what it needs          one fails: those before it stop again, StartFailed
+        until stop(), a signal, or a component's run() ends with an error
+        not ready ▸ grace ▸ stop accepting ▸ drain ▸ stop ▸ flush ▸ closed
+
+What must stay true: every component that started is stopped, once, after all that need it, whatever
+failed; nothing is left running when `serve` ends; the time this takes is bounded by the budgets.
+It does not start processes, serve HTTP or know what components do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import nullcontext
+from functools import partial
+from typing import Any, Final, Literal
+
+from walnut.shutdown.bounded import failure_of, settle
+from walnut.shutdown.component import Component, Listener, start_order
+from walnut.shutdown.errors import AlreadyServed, StartFailed
+from walnut.shutdown.inflight import InFlight
+from walnut.shutdown.model import (
+    Budgets,
+    Event,
+    EventKind,
+    ExitCode,
+    Failure,
+    Phase,
+    PhaseReport,
+    Report,
+    Schedule,
+)
+from walnut.shutdown.notify import Notifier
+from walnut.shutdown.signals import PATIENCE, catching
+
+Observer = Callable[[Event], object]
+
+PROGRESS_SECONDS: Final = 1.0
+"""Between two events that say how far draining is."""
+STOP_LEAST_SECONDS: Final = 0.1
+"""What a component has for its stop even if those before it used up everything."""
+
+
+class Lifecycle:
+    """Starts components, waits until asked to stop, stops them. Serves once.
+
+    Args:
+        components: in any order; what each needs decides.
+        inflight: what is under way, if somebody counts it.
+        notify: the service manager; by default the one that the environment names.
+        reload: called at SIGHUP, which without it is a request to stop. restart: called at SIGUSR2; when it returns, a successor is ready and
+            this process hands over to it (`handover.Successor.start` is meant). flush: called when all
+            components have stopped.
+        log: called with each `Event`; `observe` adds more.
+        kill: ends the process on the spot, at the third signal.
+
+    Raises:
+        DuplicateComponent, UnknownComponent, CycleInNeeds: see `start_order`.
+    """
+
+    def __init__(
+        self,
+        components: Sequence[Component],
+        *,
+        budgets: Budgets | None = None,
+        inflight: InFlight | None = None,
+        notify: Notifier | None = None,
+        reload: Callable[[], Awaitable[object]] | None = None,
+        restart: Callable[[], Awaitable[object]] | None = None,
+        flush: Callable[[], Awaitable[object]] | None = None,
+        log: Observer | None = None,
+        kill: Callable[[int], object] = os._exit,
+    ) -> None:
+        self._order = start_order(components)
+        self._budgets = budgets or Budgets()
+        self.inflight = inflight or InFlight()
+        self._notify = notify or Notifier.from_environment()
+        self._reload = reload
+        self._restart = restart
+        self._flush = flush
+        self._observers: list[Observer] = [log] if log else []
+        self._kill = kill
+        self._phase = Phase.STARTING
+        self._served = False
+        self._reason = ""
+        self._handover = False
+        self._grace = True
+        self._asked = asyncio.Event()
+        self._hurried = asyncio.Event()
+        self._signals = 0
+        self._started: list[Component] = []
+        self._runs: dict[str, asyncio.Task[None]] = {}
+        self._beside: dict[str, asyncio.Task[Any]] = {}
+        self._failures: list[Failure] = []
+        self._reports: list[PhaseReport] = []
+        self._schedule: Schedule | None = None
+        self._entered = 0.0
+        self._cut: list[str] = []
+
+    # -- what others see and ask ----------------------------------------------------------------
+
+    @property
+    def state(self) -> Phase:
+        """The phase it is in."""
+        return self._phase
+
+    @property
+    def ready(self) -> bool:
+        """Started, and not asked to stop: new work is welcome."""
+        return self._phase is Phase.RUNNING and not self._asked.is_set()
+
+    @property
+    def started(self) -> bool:
+        """Start is over, well or badly: it has got past `Phase.STARTING`."""
+        return self._phase is not Phase.STARTING
+
+    @property
+    def order(self) -> tuple[str, ...]:
+        """Names of the components, in the order they start."""
+        return tuple(component.name for component in self._order)
+
+    def observe(self, observer: Observer) -> Callable[[], None]:
+        """Call somebody with each event from now on. Returns what ends that."""
+        self._observers.append(observer)
+        return lambda: self._observers.remove(observer)
+
+    def stop(self, reason: str, *, grace: bool = True, handover: bool = False) -> None:
+        """Ask it to stop; from the loop's thread, at any time, any number of times (the first counts).
+
+        Args:
+            reason: for the report.
+            grace: wait for load balancers.
+            handover: another process goes on with the listening sockets, so nobody is to notice: no
+                grace, and what waits in the sockets is left to it.
+        """
+        if not self._asked.is_set():
+            self._reason = reason
+            self._handover = handover
+            self._grace = grace and not handover
+            self._asked.set()
+
+    def hurry(self) -> None:
+        """Skip the waiting: grace and drain are cut short. Components are still stopped and flushed."""
+        self.stop("hurry")
+        self._hurried.set()
+
+    def signal(self, number: int) -> None:
+        """What a signal means; see `signals`. From the loop's thread."""
+        name = signal.Signals(number).name
+        self._tell("signal", detail=name)
+        if number == signal.SIGHUP and self._reload is not None:
+            self._aside("reload", self._reload, self._reloading)
+        elif number == signal.SIGUSR2:
+            self._aside("restart", self._restart, self._restarting)
+        else:
+            self._signals += 1
+            if self._signals == 1:
+                self.stop(name)
+            elif self._signals < PATIENCE:
+                self.hurry()
+            else:
+                self._kill(ExitCode.KILLED)
+
+    # -- the life itself ------------------------------------------------------------------------
+
+    async def serve(self, *, signals: bool = True) -> Report:
+        """Start, run until asked to stop, stop.
+
+        A cancellation is a request to stop in a hurry; it is passed on once all is stopped.
+
+        Args:
+            signals: catch the process's signals meanwhile. Only the main thread can.
+
+        Raises:
+            StartFailed: a component did not start; those before it have stopped.
+            AlreadyServed: it was called before.
+        """
+        if self._served:
+            raise AlreadyServed("this lifecycle has served already; make a new one")
+        self._served = True
+        kill = lambda: self._kill(ExitCode.KILLED)  # noqa: E731 -- one line, used once
+        with catching(self.signal, kill) if signals else nullcontext():
+            life = asyncio.get_running_loop().create_task(self._live())
+            cancelled = False
+            while not life.done():
+                try:
+                    await asyncio.shield(life)
+                except asyncio.CancelledError:
+                    if not life.done():
+                        cancelled = True
+                        self.stop("cancelled")
+                        self._hurried.set()
+                except StartFailed:
+                    break
+            if cancelled:
+                failure_of(life)
+                raise asyncio.CancelledError
+            return life.result()
+
+    async def _live(self) -> Report:
+        loop = asyncio.get_running_loop()
+        self._enter(Phase.STARTING)
+        if self._notify.watchdog_seconds:
+            self._beside["watchdog"] = loop.create_task(
+                self._be_alive(self._notify.watchdog_seconds / 2)
+            )
+        failure = await self._start()
+        if failure is None and not self._asked.is_set():
+            self._enter(Phase.RUNNING)
+            self._notify.ready()
+            await self._asked.wait()
+        self.stop(str(failure) if failure else "")
+        self._schedule = Schedule(self._budgets, loop.time(), grace=self._grace)
+        if self._handover:
+            self._notify.close()  # what it would say now is about another process
+        self._notify.stopping()
+        if self._phase is Phase.RUNNING:
+            await self._phase_not_ready()
+            await self._phase_grace()
+            await self._phase_close()
+            await self._phase_drain()
+        await self._phase_stop()
+        await self._phase_flush()
+        self._enter(Phase.CLOSED)
+        self._notify.close()
+        if failure is not None:
+            raise failure
+        return Report(self._reason, tuple(self._reports), tuple(self._failures))
+
+    async def _start(self) -> StartFailed | None:
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self._budgets.start
+        for component in self._order:
+            if self._asked.is_set():
+                return None
+            began = loop.time()
+            task = loop.create_task(component.start(), name=f"start {component.name}")
+            if await settle([task], end=end, cut=self._asked):
+                self._overran(component.name)
+                if self._asked.is_set():
+                    return None
+                return StartFailed(component.name, f"not within {self._budgets.start:g} s")
+            if (error := failure_of(task)) is not None:
+                self._failed(component.name, "start", error)
+                failure = StartFailed(component.name, _say(error))
+                failure.__cause__ = error
+                return failure
+            self._started.append(component)
+            self._tell("started", component.name, seconds=loop.time() - began)
+            run = loop.create_task(component.run(), name=f"run {component.name}")
+            self._runs[component.name] = run
+            run.add_done_callback(partial(self._run_ended, component.name))
+        return None
+
+    def _run_ended(self, name: str, task: asyncio.Task[None]) -> None:
+        if self._runs.pop(name, None) is None:  # its component is being stopped
+            failure = None if task.cancelled() else task.exception()
+        else:
+            failure = failure_of(task)
+        if failure is not None:
+            self._failed(name, "run", failure)
+            self.stop(f"{name} failed: {_say(failure)}")
+
+    # -- phases of the stop ---------------------------------------------------------------------
+
+    async def _phase_not_ready(self) -> None:
+        self._enter(Phase.NOT_READY)
+        self.inflight.closing = True
+        for name, task in self._beside.items():
+            if name != "watchdog":  # a successor that is not ready yet must not be waited for
+                task.cancel()
+
+    async def _phase_grace(self) -> None:
+        if self._grace and self._budgets.grace > 0:
+            loop = asyncio.get_running_loop()
+            waiting = loop.create_task(self._hurried.wait())
+            self._enter(Phase.GRACE)
+            await asyncio.wait([waiting], timeout=self._end_of(Phase.GRACE) - loop.time())
+            waiting.cancel()
+
+    async def _phase_close(self) -> None:
+        self._enter(Phase.CLOSE)
+        loop = asyncio.get_running_loop()
+        tasks = {
+            loop.create_task(one.stop_accepting(handover=self._handover)): one.name
+            for one in reversed(self._started)
+            if isinstance(one, Listener)
+        }
+        for late in await settle(tasks, end=self._end_of(Phase.CLOSE)):
+            self._overran(tasks.pop(late))
+        for task, name in tasks.items():
+            if (error := failure_of(task)) is not None:
+                self._failed(name, "stop accepting", error)
+
+    async def _phase_drain(self) -> None:
+        """Components drain once all that need them have; what others need also waits for in-flight work."""
+        self._enter(Phase.DRAIN)
+        self.inflight.drain()
+        loop = asyncio.get_running_loop()
+        drained = {one.name: asyncio.Event() for one in self._started}
+        idle = loop.create_task(self.inflight.idle(), name="in flight")
+
+        async def drain(component: Component) -> None:
+            dependents = [one.name for one in self._started if component.name in one.needs]
+            if dependents:
+                await asyncio.wait([idle])
+            for name in dependents:
+                await drained[name].wait()
+            began = loop.time()
+            try:
+                await component.drain()
+            except Exception as error:
+                self._failed(component.name, "drain", error)
+            else:
+                self._tell("drained", component.name, seconds=loop.time() - began)
+            drained[component.name].set()
+
+        tasks = [loop.create_task(drain(one), name=one.name) for one in reversed(self._started)]
+        progress = loop.create_task(self._show_progress())
+        late = await settle([idle, *tasks], end=self._end_of(Phase.DRAIN), cut=self._hurried)
+        progress.cancel()
+        for task in late:
+            if task is not idle:
+                self._overran(task.get_name())
+            elif (counts := self.inflight.counts).total:
+                self._overran(str(counts))
+        await settle(self.inflight.cancel(), end=loop.time())
+
+    async def _phase_stop(self) -> None:
+        """Each in turn; a component that hangs can't use up what belongs to the others."""
+        self._enter(Phase.STOP)
+        loop = asyncio.get_running_loop()
+        while self._started:
+            component = self._started[-1]
+            left = self._end_of(Phase.STOP) - loop.time()
+            end = loop.time() + max(left / len(self._started), STOP_LEAST_SECONDS)
+            began = loop.time()
+            run = self._runs.pop(component.name, None)
+            if run is not None:
+                run.cancel()
+                if await settle([run], end=end):
+                    self._overran(f"{component.name} (run)")
+            task = loop.create_task(component.stop(), name=f"stop {component.name}")
+            if await settle([task], end=max(end, loop.time() + STOP_LEAST_SECONDS)):
+                self._overran(component.name)
+            elif (error := failure_of(task)) is not None:
+                self._failed(component.name, "stop", error)
+            else:
+                self._tell("stopped", component.name, seconds=loop.time() - began)
+            self._started.pop()
+
+    async def _phase_flush(self) -> None:
+        self._enter(Phase.FLUSH)
+        loop = asyncio.get_running_loop()
+        for task in self._beside.values():
+            task.cancel()
+        await settle(self._beside.values(), end=loop.time())
+        if self._flush is not None:
+            end = max(self._end_of(Phase.FLUSH), loop.time() + STOP_LEAST_SECONDS)
+            task = loop.create_task(_awaiting(self._flush), name="flush")
+            if await settle([task], end=end):
+                self._overran("flush")
+            elif (error := failure_of(task)) is not None:
+                self._failed("flush", "flush", error)
+
+    def _end_of(self, phase: Phase) -> float:
+        assert self._schedule is not None
+        if self._hurried.is_set():
+            self._schedule.rebase(phase, asyncio.get_running_loop().time())
+        return self._schedule.end_of(phase)
+
+    # -- beside it: reloads, restarts, saying how it goes -----------------------------------------
+
+    def _aside(
+        self,
+        kind: Literal["reload", "restart"],
+        hook: Callable[[], Awaitable[object]] | None,
+        work: Callable[[Callable[[], Awaitable[object]]], Awaitable[None]],
+    ) -> None:
+        """Reload or restart beside the running; one at a time, and not while starting or stopping."""
+        under_way = self._beside.get(kind)
+        if hook is None or not self.ready or (under_way is not None and not under_way.done()):
+            why = "nothing to call" if hook is None else "not now"
+            self._tell(kind, detail=f"ignored: {why}")
+            return
+        self._beside[kind] = asyncio.get_running_loop().create_task(
+            _awaiting(lambda: work(hook)), name=kind
+        )
+
+    async def _reloading(self, hook: Callable[[], Awaitable[object]]) -> None:
+        self._notify.reloading()
+        try:
+            async with asyncio.timeout(self._budgets.reload):
+                await hook()
+        except Exception as error:
+            self._tell("failed", "reload", detail=_say(error))
+        else:
+            self._tell("reload", detail="done")
+        self._notify.ready()
+
+    async def _restarting(self, hook: Callable[[], Awaitable[object]]) -> None:
+        self._tell("restart", detail="waiting for the successor")
+        try:
+            async with asyncio.timeout(self._budgets.restart):
+                await hook()
+        except Exception as error:
+            self._tell("failed", "restart", detail=_say(error))
+        else:
+            self._tell("restart", detail="handing over")
+            self.stop("handed over", handover=True)
+
+    async def _be_alive(self, every: float) -> None:
+        while True:
+            self._notify.watchdog()
+            await asyncio.sleep(every)
+
+    async def _show_progress(self) -> None:
+        while True:
+            counts = self.inflight.counts
+            self._tell("progress", detail=str(counts))
+            self._notify.status(f"draining: {counts}")
+            await asyncio.sleep(PROGRESS_SECONDS)
+
+    def _enter(self, phase: Phase) -> None:
+        now = asyncio.get_running_loop().time()
+        if self._phase is not phase:
+            self._close_report(now)
+        self._phase = phase
+        self._entered = now
+        self._cut = []
+        self._tell("phase")
+        self._notify.status(phase.value)
+
+    def _close_report(self, now: float) -> None:
+        self._reports.append(PhaseReport(self._phase, now - self._entered, tuple(self._cut)))
+
+    def _overran(self, name: str) -> None:
+        self._cut.append(name)
+        self._tell("overran", name)
+
+    def _failed(self, name: str, while_: Any, error: BaseException) -> None:
+        self._failures.append(Failure(name, while_, _say(error)))
+        self._tell("failed", name, detail=f"{while_}: {_say(error)}")
+
+    def _tell(
+        self, kind: EventKind, component: str = "", *, detail: str = "", seconds: float = 0.0
+    ) -> None:
+        event = Event(
+            kind=kind,
+            phase=self._phase,
+            component=component,
+            detail=detail,
+            seconds=seconds,
+            counts=self.inflight.counts,
+        )
+        for observer in tuple(self._observers):
+            try:
+                observer(event)
+            except Exception as error:  # whoever watches must not stop the stopping
+                asyncio.get_running_loop().call_exception_handler(
+                    {"message": f"an observer of {kind!r} failed", "exception": error}
+                )
+
+
+async def _awaiting(function: Callable[[], Awaitable[object]]) -> None:
+    await function()
+
+
+def _say(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
