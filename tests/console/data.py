@@ -6,7 +6,7 @@ from typing import Any, Self
 
 import msgspec
 
-from walnut.jobs import Jobs, Retry, task
+from walnut.jobs import Context, Jobs
 from walnut.log.model import LogOptions
 from walnut.store.document import Document, key_of
 from walnut.store.model import StoreOptions
@@ -97,10 +97,10 @@ class Demo:
         self.store.close()
 
 
-async def send_invoice(number: int) -> str:
+async def send_invoice(context: Context, number: int) -> str:
     if number % 4 == 3:
         raise ValueError(f"invoice {number} has no address")
     return f"sent {number}"
 
 
-__all__ = ["Demo", "Retry", "Room", "task"]
+__all__ = ["Demo", "Room"]

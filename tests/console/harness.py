@@ -23,6 +23,7 @@ from tests.console.data import Demo
 from walnut.console.app import Console, Section
 from walnut.console.login import login_page
 from walnut.subsystem.model import Resources
+from walnut.subsystem.owners import Owners
 from walnut.web.access import ACCESS, Need, require
 from walnut.web.caller import KEY, Caller
 
@@ -35,6 +36,9 @@ TOKENS = {
     "reader": ("tables:read", "log:read"),
     "notes": ("tables:write:notes",),
 }
+
+
+OWNERS = {"jobs": ("jobs", "jobs.*"), "topics": ("topics", "topics.*"), "server": ("server.*",)}
 
 
 class Sessions:
@@ -137,7 +141,7 @@ async def main(directory: str, port: int) -> None:
     sessions = Sessions()
     async with Demo(directory) as demo:
         resources = Resources()
-        for thing in demo.things():
+        for thing in (*demo.things(), Owners(OWNERS)):
             resources.provide(thing)
         console = Console(sections, resources, name=directory)
         config = uvicorn.Config(

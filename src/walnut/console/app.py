@@ -60,20 +60,22 @@ class Console:
     """The console: an ASGI app, to be started when the server is ready and stopped as it drains.
 
     Args:
-        sections: the menu. The first page of all is what "/console" shows.
+        menu: gives the menu, called in `start`, as pages load NiceGUI. The first page of all is what
+            "/console" shows.
         name: of what this server serves, as its data directory, for the bar and titles.
         state: what the server is doing: "ready", "draining"; shown to all.
     """
 
     def __init__(
         self,
-        sections: Sequence[Section],
+        menu: Callable[[], Sequence[Section]],
         resources: Resources,
         *,
         name: str = "",
         state: Callable[[], str] = lambda: "ready",
     ) -> None:
-        self.sections = sections
+        self.sections: Sequence[Section] = ()
+        self._menu = menu
         self.resources = resources
         self.name = name
         self.state = state
@@ -88,6 +90,7 @@ class Console:
     async def start(self) -> None:
         """Load NiceGUI, in a thread, and begin to answer with pages."""
         shell = await asyncio.to_thread(importlib.import_module, "walnut.console.shell")
+        self.sections = await asyncio.to_thread(self._menu)
         self._app = await self._exit.enter_async_context(
             shell.mounted(self, reconnect_seconds=RECONNECT_SECONDS)
         )

@@ -23,7 +23,6 @@ from walnut.store.catalog import TableInfo, prefix_of
 from walnut.store.errors import Erased, InvalidKey, UnknownTable
 from walnut.store.keys import Key, decode, encode, plain
 from walnut.store.notation import plain as jsonable
-from walnut.store.notation import shown
 from walnut.store.record import Meta, unpack
 from walnut.store.schema import fields_of
 from walnut.store.store import Store

@@ -27,8 +27,7 @@ from walnut.log.errors import LsnTruncated
 from walnut.log.seek import lsn_at
 from walnut.store import browse
 from walnut.store.changes import ERASED, Change
-from walnut.store.keys import Key
-from walnut.store.page.said import key_text, kept, what, who
+from walnut.store.page.said import key_json, key_text, to_read, what, who
 from walnut.store.store import Store
 
 RECORDS: Final = 100
@@ -224,12 +223,12 @@ def _facts(store: Store, one: browse.Outline) -> None:
 def _change(visit: Visit, change: Change) -> None:
     with tag("section", "w-panel"):
         kind = badge("deleted", "bad") if change.after is None else badge("put", "good")
-        href = link("tables", table=change.table, key=pretty_key(change.key))
+        href = link("tables", table=change.table, key=key_json(change.key))
         html(
             f'<h2 style="margin-bottom:10px">{escape(change.table)} '
             f'<a class="mono" href="{escape(href)}">{escape(key_text(change.key))}</a> {kind}</h2>'
         )
-        if not visit.may("tables:admin" if kept(change.table) else "tables:read", change.table):
+        if not visit.may(to_read(visit, change.table), change.table):
             tag("p", "muted", "Your token does not let you see rows of this table.")
             return
         after, before = _value(change.after), _value(change.before)
@@ -245,11 +244,6 @@ def _change(visit: Visit, change: Change) -> None:
 
 def _value(row: Any) -> Any:
     return "(erased)" if row is ERASED else browse.readable(row)
-
-
-def pretty_key(key: Key) -> str:
-    """A key for an address."""
-    return key_text(key)
 
 
 def dump(data: bytes) -> str:

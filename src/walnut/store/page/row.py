@@ -26,14 +26,15 @@ from walnut.console.visit import Visit, link
 from walnut.console.words import ago, moment
 from walnut.store import browse
 from walnut.store.catalog import TableInfo
-from walnut.store.document import Document, holds_documents, key_of
-from walnut.store.errors import UnknownTable
+from walnut.store.api.tables import Description, Tables
+from walnut.store.document import Document
 from walnut.store.keys import Key, encode
-from walnut.store.notation import key_of_text, shown
-from walnut.store.page.said import key_text, kept, lsn_link, meta_of, who
+from walnut.store.notation import key_of_text
+from walnut.store.page.said import key_text, lsn_link, meta_of, who
 from walnut.store.store import Store
 from walnut.store.table import Table
 from walnut.store.transaction import Transaction
+from walnut.subsystem.owners import Owners
 
 VERSIONS: Final = 30
 """Versions that are looked for before asking whether to look further."""
@@ -45,28 +46,21 @@ REASON: Final = "edited a row"
 # -- changing, without a browser ----------------------------------------------------------------
 
 
-def why_not(store: Store, info: TableInfo) -> str:
+def tables_of(visit: Visit) -> Tables:
+    """The tables as the HTTP API has them: what may be written there may be here."""
+    return Tables(visit.resources.find(Store), visit.resources.find(Owners))
+
+
+def why_not(about: Description) -> str:
     """Why rows of a table can't be changed here; empty if they can."""
-    if kept(info.name):
-        return "This table is kept by a subsystem, which alone writes it: it can be looked at."
-    if browse.declared(store, info.name) is None and not holds_documents(info):
-        return (
-            "This table was declared by a program that does not run here, and only that knows its "
-            "indexes and its schema: it can be looked at."
-        )
-    return ""
-
-
-def writable(store: Store, name: str) -> Table[Any]:
-    """A table to write through, as its program declared it; of documents, made if it is not there.
-
-    Blocks as a table is declared. Raises InvalidInput, UnknownTable."""
-    info = store.info(name)
-    if info is not None and (reason := why_not(store, info)):
-        raise InvalidInput(reason)
-    if not name or kept(name):
-        raise InvalidInput(f"a table can't be called {name!r}: choose another name")
-    return browse.declared(store, name) or store.table(name, Document, key=key_of)
+    if about.writable:
+        return ""
+    if about.owner is not None:
+        return f"This table is kept by {about.owner}, which alone writes it: it can be looked at."
+    return (
+        "This table was declared by a program that does not run here, and only that knows what must hold "
+        "in it: it can be looked at."
+    )
 
 
 def parse(table: Table[Any], text: str) -> Any:
@@ -107,21 +101,25 @@ async def new_row(
 
     Raises Conflict, InvalidInput, SessionEnded, Forbidden, and what the store refuses."""
     caller = visit.require("tables:write", name)
-    if not table and store.info(name) is None:
-        raise UnknownTable(f"there is no table {name!r}")
-    target = await reading(writable, store, name)
+    meta = meta_of(caller, "put a new row")
+    tables = tables_of(visit)
+    if table:
+        await tables.create(name, meta, before=True)
+    target = await tables.to_write(name)
     if target.codec.row is Document:
-        wanted = key.strip()
-        if not wanted:
-            raise InvalidInput("a row needs a key: type one")
-        try:
-            row: Any = Document(wanted, msgspec.json.decode(text))
-        except msgspec.DecodeError as error:
-            raise InvalidInput(f"the value is not JSON: {error}") from error
+        row = _document(key.strip(), text)
     else:
         row = parse(target, text)
-    meta = meta_of(caller, "put a new row")
     await store.by(meta).run(change, target, target.key_of(row), None, row)
+
+
+def _document(key: str, text: str) -> Document:
+    if not key:
+        raise InvalidInput("a row needs a key: type one")
+    try:
+        return Document(key, msgspec.json.decode(text))
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise InvalidInput(f"the value is not JSON: {error}") from error
 
 
 # -- the page -----------------------------------------------------------------------------------
@@ -134,7 +132,7 @@ async def row_page(visit: Visit, store: Store, name: str) -> None:
     found = await reading(browse.row, store, store, name, key)
     crumbs = [("Tables", link("tables")), (name, link("tables", table=name))]
     head = heading(key_text(key), "", crumbs)
-    editable = not why_not(store, info) and visit.may("tables:write", name)
+    editable = tables_of(visit).describe(info).writable and visit.may("tables:write", name)
     with tag("div", "w-two"):
         with tag("section", "w-panel") as panel:
             tag("h2", "", "Now")
@@ -161,7 +159,7 @@ def _edit(
 
     async def save() -> None:
         caller = visit.require("tables:write", info.name)
-        table = await reading(writable, store, info.name)
+        table = await tables_of(visit).to_write(info.name)
         row = parse(table, str(area.value or ""))
         meta = meta_of(caller, str(reason.value or "").strip() or REASON)
         try:
@@ -217,7 +215,7 @@ def _text(store: Store, info: TableInfo, key: Key, seen: browse.Seen) -> str:
 def _delete(visit: Visit, store: Store, name: str, key: Key, seen: browse.Seen) -> None:
     async def delete() -> None:
         caller = visit.require("tables:write", name)
-        table = await reading(writable, store, name)
+        table = await tables_of(visit).to_write(name)
         meta = meta_of(caller, "deleted a row")
         await store.by(meta).run(change, table, key, seen.data, None)
         ui.notify("Deleted.", type="positive")
@@ -319,7 +317,7 @@ async def _bring_back(
     version: browse.Version,
 ) -> None:
     caller = visit.require("tables:write", name)
-    table = await reading(writable, store, name)
+    table = await tables_of(visit).to_write(name)
     assert version.data is not None
     row = table.codec.decode(table.prefix + encode(key), version.data, store.keyring)
     meta = meta_of(caller, f"brought back what it was at LSN {version.lsn}")
@@ -327,5 +325,3 @@ async def _bring_back(
     ui.notify(f"Brought back, as of LSN {version.lsn:,}.", type="positive")
     ui.navigate.reload()
 
-
-__all__ = ["change", "new_row", "parse", "row_page", "shown", "why_not", "writable"]

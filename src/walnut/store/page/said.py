@@ -11,24 +11,28 @@ from typing import Any, Final
 import msgspec
 
 from walnut.console.parts.elements import badge
-from walnut.console.visit import link
+from walnut.console.visit import Visit, link
 from walnut.console.words import number
 from walnut.store.browse import Outline
 from walnut.store.keys import Key
 from walnut.store.notation import shown
 from walnut.store.record import Meta
+from walnut.subsystem.owners import Owners
 from walnut.web.caller import Caller
 
 CELL: Final = 300
 """Characters of a value that a cell takes: more would be cut off anyway."""
-KEPT: Final = ("jobs", "topics", "server")
-"""Subsystems whose tables only they write: "jobs", "jobs.timers"."""
 
 
 def key_text(key: Key) -> str:
     """A key as it is typed: a word as it is, all else as JSON."""
     if isinstance(key, str) and not _json(key):
         return key
+    return msgspec.json.encode(shown(key)).decode()
+
+
+def key_json(key: Key) -> str:
+    """A key for an address: as JSON, always."""
     return msgspec.json.encode(shown(key)).decode()
 
 
@@ -49,9 +53,10 @@ def cell(value: Any) -> str:
     return f'<span class="mono">{escape(msgspec.json.encode(value).decode()[:CELL])}</span>'
 
 
-def kept(name: str) -> bool:
-    """Only a subsystem writes this table."""
-    return name.partition(".")[0] in KEPT
+def to_read(visit: Visit, table: str) -> str:
+    """The scope that it takes to read a table: what subsystems keep is for who may administrate."""
+    owner = visit.resources.find(Owners).owner_of(table)
+    return "tables:read" if owner is None else "tables:admin"
 
 
 def who(meta: Meta | None) -> str:
@@ -78,11 +83,9 @@ def what(outline: Outline) -> str:
     return ", ".join(parts)
 
 
-def features(*, subjects: bool, before: bool, own: bool) -> str:
+def features(*, subjects: bool, before: bool) -> str:
     """What is special about a table."""
     said = []
-    if own:
-        said.append(badge("kept by a subsystem"))
     if before:
         said.append(badge("keeps before-images", "good"))
     if subjects:

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any, Final
 
-import msgspec
 from nicegui import ui
 
 from walnut.console.parts.asking import dialog, report
@@ -26,9 +25,10 @@ from walnut.store.catalog import TableInfo
 from walnut.store.document import holds_documents
 from walnut.store.keys import Key
 from walnut.store.notation import key_of_text
-from walnut.store.page.row import new_row, row_page, why_not
-from walnut.store.page.said import cell, features, kept, key_text
+from walnut.store.page.row import new_row, row_page, tables_of, why_not
+from walnut.store.page.said import cell, features, key_json, key_text, to_read
 from walnut.store.store import Store
+from walnut.subsystem.owners import Owners
 
 ROWS: Final = 100
 """Of one fetch."""
@@ -43,7 +43,7 @@ async def tables_page(visit: Visit) -> None:
     if not name:
         await _all_tables(visit, store)
         return
-    visit.require("tables:admin" if kept(name) else "tables:read", name)
+    visit.require(to_read(visit, name), name)
     if "key" in visit.query:
         await row_page(visit, store, name)
     else:
@@ -62,8 +62,9 @@ async def _all_tables(visit: Visit, store: Store) -> None:
     ):
         if visit.may("tables:write", any_=True):
             _new_table(visit, store)
-    own = [info for info in infos if not kept(info.name)]
-    others = [info for info in infos if kept(info.name)]
+    owners = visit.resources.find(Owners)
+    own = [info for info in infos if owners.owner_of(info.name) is None]
+    others = [info for info in infos if owners.owner_of(info.name) is not None]
     with tag("section", "w-panel flush"):
         if own:
             _list(own)
@@ -115,7 +116,7 @@ def _list(infos: Sequence[TableInfo]) -> None:
 
 
 def _kind(info: TableInfo) -> str:
-    said = features(subjects=info.subjects, before=info.before, own=False)
+    said = features(subjects=info.subjects, before=info.before)
     return badge("documents") + " " + said if holds_documents(info) else said
 
 
@@ -145,8 +146,7 @@ async def _rows(visit: Visit, store: Store, name: str) -> None:
     info = await reading(browse.info_of, store, name)
     with heading(name, "", [("Tables", link("tables"))]):
         _new_row(visit, store, info)
-    reason = why_not(store, info)
-    if reason:
+    if reason := why_not(tables_of(visit).describe(info)):
         tag("p", "w-note small", reason)
     with tag("section", "w-panel flush"):
         await _scan(visit, store, info)
@@ -258,7 +258,7 @@ def _shown(row: browse.Seen) -> dict[str, Any]:
 
 def _line(table: str, row: browse.Seen, fields: Sequence[str]) -> Line:
     key = key_text(row.key)
-    href = link("tables", table=table, key=msgspec.json.encode(browse.shown(row.key)).decode())
+    href = link("tables", table=table, key=key_json(row.key))
     if not row.data:
         blank = ['<span class="muted">erased</span>', *[""] * (len(fields) - 1)]
         return Line([f'<span class="mono">{escape(key)}</span>', *blank[: len(fields)]], href)
@@ -272,7 +272,7 @@ def _variable(name: str) -> str:
 
 
 def _new_row(visit: Visit, store: Store, info: TableInfo) -> None:
-    if why_not(store, info) or not visit.may("tables:write", info.name):
+    if not tables_of(visit).describe(info).writable or not visit.may("tables:write", info.name):
         return
     documents = holds_documents(info)
 
