@@ -9,6 +9,7 @@ up nobody; it never spins.
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Final
 
@@ -47,6 +48,7 @@ class Tails:
         self._rows = rows
         self._reading = reading
         self._metrics = metrics
+        self._lock = threading.Lock()
         store.log.when_over(self.wakes.announce_all)
 
     def begin(self, name: str, start: Start, limit: int, most: int) -> Following:
@@ -57,7 +59,7 @@ class Tails:
 
     def slices(self, tail: Following, timeout: float | None) -> Iterator[Slice]:
         """Slices as they come; ends when the store is closed, or none came for `timeout` seconds."""
-        self._metrics.tails += 1
+        self._count(1)
         try:
             while self.wakes.wait(tail.topic, self._grown(tail), timeout):
                 found = self._read(tail)
@@ -65,11 +67,11 @@ class Tails:
                     return
                 yield found
         finally:
-            self._metrics.tails -= 1
+            self._count(-1)
 
     async def aslices(self, tail: Following, timeout: float | None) -> AsyncIterator[Slice]:
         """The same for coroutines."""
-        self._metrics.tails += 1
+        self._count(1)
         behind = COLD + 1  # where it begins may be far back
         try:
             while await self.wakes.async_wait(tail.topic, self._grown(tail), timeout):
@@ -80,7 +82,11 @@ class Tails:
                 yield found
                 behind = found.end - found.next
         finally:
-            self._metrics.tails -= 1
+            self._count(-1)
+
+    def _count(self, change: int) -> None:
+        with self._lock:
+            self._metrics.tails += change
 
     def _grown(self, tail: Following) -> Callable[[], bool]:
         """Whether there is something for a tail to do. Raises LogFailed."""
