@@ -145,7 +145,7 @@ class Server:
         )
         directory = Part("directory", start=self._have_directory, stop=self._leave_directory)
         self.lifecycle = Lifecycle(
-            [self._http, directory, *self.subsystems, api],
+            [self._http, directory, *map(_part, self.subsystems), api],
             budgets=Budgets(**msgspec.structs.asdict(settings.of(ShutdownSection))),
             inflight=inflight,
             notify=self._notify,
@@ -233,6 +233,18 @@ class Server:
         ]
         if waiting:
             log.warning("these settings take a restart: `walnut restart`", settings=waiting)
+
+
+def _part(one: AnySubsystem) -> Part:
+    """A subsystem in the lifecycle. Whatever it needs itself, the directory has to be ours."""
+    return Part(
+        one.name,
+        needs=["directory", *one.needs],
+        start=one.start,
+        run=one.run,
+        drain=one.drain,
+        stop=one.stop,
+    )
 
 
 def check_address(section: ServerSection, context: ssl.SSLContext | None) -> None:
