@@ -15,6 +15,10 @@ import click
 from walnut.client.place import takes_place, with_url
 
 COMMANDS: Final = {
+    "init": "walnut.server.cli",
+    "serve": "walnut.server.cli",
+    "config": "walnut.server.cli",
+    "restart": "walnut.server.cli",
     "status": "walnut.cli.status",
     "top": "walnut.cli.top",
     "log": "walnut.log.cli",

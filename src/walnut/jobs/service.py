@@ -6,13 +6,16 @@ to the store, and begins again at the next start.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, ClassVar
 
 import msgspec
+from prometheus_client import Metric
 
 from walnut.jobs.jobs import Jobs
 from walnut.jobs.model import JobsOptions
 from walnut.store.store import Store
+from walnut.subsystem.metrics import by, counter, seconds
 from walnut.subsystem.model import Subsystem
 from walnut.subsystem.units import Bytes, Seconds
 
@@ -39,6 +42,22 @@ class JobsSettings(msgspec.Struct, frozen=True, kw_only=True):
     keep_done: Seconds = 86_400.0
     drain: Seconds = 10.0
     result_size: Bytes = 64 * 1024
+
+
+class JobsStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """Jobs in `walnut status`: attempts since the server was started.
+
+    Attributes:
+        running: attempts under way.
+        failure: why jobs are not run any more; empty while all is well.
+    """
+
+    started: int
+    done: int
+    failed: int
+    running: int
+    fired: int
+    failure: str
 
 
 class Service(Subsystem[JobsSettings]):
@@ -76,3 +95,39 @@ class Service(Subsystem[JobsSettings]):
         self.resources.withdraw(Jobs)
         if self.jobs is not None:
             await self.jobs.stop(0.0)
+
+    def status(self) -> JobsStatus | None:
+        """See Subsystem."""
+        if self.jobs is None:
+            return None
+        counts = self.jobs.metrics
+        ended = counts.done + counts.failed + counts.handed_back
+        return JobsStatus(
+            started=counts.started,
+            done=counts.done,
+            failed=counts.failed,
+            running=max(0, counts.started - ended),
+            fired=counts.fired,
+            failure="" if self.jobs.failure is None else str(self.jobs.failure),
+        )
+
+    def metrics(self) -> Iterator[Metric]:
+        """See Subsystem."""
+        if self.jobs is None:
+            return
+        counts = self.jobs.metrics
+        ends = {
+            "done": counts.done,
+            "failed": counts.failed,
+            "handed_back": counts.handed_back,
+            "fenced": counts.fenced,
+        }
+        yield counter("jobs_started", "Attempts begun.", counts.started)
+        yield by("end", "jobs_ended", "Attempts, by how they ended.", ends, grows=True)
+        yield counter(
+            "jobs_recovered", "Attempts that nobody was making any more.", counts.recovered
+        )
+        yield counter("jobs_timers_fired", "Timers.", counts.fired)
+        yield counter("jobs_timers_failed", "Timers whose action raised.", counts.fire_failures)
+        yield seconds("jobs_wait", "From being ready to the start of an attempt.", counts.wait)
+        yield seconds("jobs_timer_lateness", "Of timers.", counts.lateness)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from pathlib import Path
 from typing import Final, Self
 
@@ -24,10 +25,14 @@ FORMAT: Final = 1
 """Of the directory as a whole. Raised when an older Walnut could not make sense of it."""
 
 IDENTITY: Final = "walnut.json"
+HALF: Final = f"{IDENTITY}.new"
 LOCK: Final = "lock"
 SOCKET: Final = "walnut.sock"
 PRIVATE: Final = 0o700
 _FILE: Final = 0o600
+_TRIES: Final = 5
+_TRY_SECONDS: Final = 0.02
+"""Whoever looks holds a shared lock for microseconds."""
 _RUNNING_BYTES: Final = 4096
 """Of the lock file: some dozen are used."""
 
@@ -81,7 +86,8 @@ class DataDirectory:
             )
         identity = self._read_identity()
         if identity is None:
-            found = sorted(one.name for one in self.path.iterdir() if one.name != LOCK)
+            ours = {LOCK, HALF}  # what a first start that was interrupted leaves
+            found = sorted(one.name for one in self.path.iterdir() if one.name not in ours)
             if found:
                 raise DirectoryUnusable(
                     f"{self.path} is not a Walnut data directory and not empty ({found[0]} is in it): "
@@ -110,7 +116,7 @@ class DataDirectory:
 
     def _write_identity(self) -> None:
         made = Identity(format=FORMAT, made_by=self._version)
-        half = self.path / f"{IDENTITY}.new"
+        half = self.path / HALF
         half.unlink(missing_ok=True)
         descriptor = os.open(half, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _FILE)
         with open(descriptor, "wb") as file:  # noqa: PTH123 -- a descriptor, for its mode
@@ -127,15 +133,17 @@ class DataDirectory:
             DirectoryUnusable: there is no room to say so.
         """
         descriptor = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _FILE)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if not _locked(descriptor):
             os.close(descriptor)
             running = _read_running(self.path)
-            who = f"process {running.pid} (Walnut {running.version})" if running else "another process"
+            who = (
+                f"process {running.pid} (Walnut {running.version})"
+                if running
+                else "another process"
+            )
             raise DirectoryInUse(
                 f"{who} has the data directory {self.path} open: stop it, or take another with --data"
-            ) from None
+            )
         try:
             running = Running(pid=os.getpid(), version=self._version)
             os.ftruncate(descriptor, 0)
@@ -155,6 +163,19 @@ class DataDirectory:
             self._lock = None
 
 
+def _locked(descriptor: int) -> bool:
+    """Lock the file, in spite of those who look for a moment whether somebody has."""
+    for attempt in range(_TRIES):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            if attempt + 1 < _TRIES:
+                time.sleep(_TRY_SECONDS)
+        else:
+            return True
+    return False
+
+
 def running_in(path: Path) -> Running:
     """The server that has a data directory open. Raises NotRunning."""
     try:
@@ -170,7 +191,9 @@ def running_in(path: Path) -> Running:
                 return running
         finally:
             os.close(descriptor)
-    raise NotRunning(f"no server has {path} open: start one with `walnut serve`, or name its --data")
+    raise NotRunning(
+        f"no server has {path} open: start one with `walnut serve`, or name its --data"
+    )
 
 
 def _read_running(path: Path) -> Running | None:

@@ -46,9 +46,13 @@ class OpenToOthers(ServerError):
     """The server would listen beyond this machine in clear text."""
 
 
-class CannotReload(ServerError):
-    """Settings changed of which a running server can't take up the new value."""
+class TlsUnusable(ServerError):
+    """The certificate or its key can't be used."""
 
 
 class NotRunning(ServerError):
     """No server has this data directory open."""
+
+
+class RestartFailed(ServerError):
+    """The successor did not take over; the server that runs goes on."""

@@ -20,6 +20,7 @@ from walnut.subsystem.model import Resources, Subsystem
 
 REGISTERED: Final = (
     "store",
+    "topics",
     "jobs",
 )
 

@@ -78,6 +78,8 @@ class Acceptor:
         self._unwatch()
         self._stopped = True
         for one in self.listening:
+            if one.closed:
+                continue
             if handover or not one.owned:
                 one.leave()
                 continue

@@ -84,7 +84,11 @@ class Draining:
         def sending(message: Message) -> Awaitable[None]:
             nonlocal streams
             if message["type"] == "http.response.start":
-                if inflight.closing and CONNECTION not in extensions and scope["http_version"] < "2":
+                if (
+                    inflight.closing
+                    and CONNECTION not in extensions
+                    and scope["http_version"] < "2"
+                ):
                     message = _closing(message)
             elif not streams and message.get("more_body"):
                 streams = True
@@ -114,9 +118,9 @@ class Draining:
 
     async def _close(self, line: _Line) -> None:
         await self._inflight.draining.wait()
-        if line.accepted:
-            await asyncio.sleep(self._farewell)
-            await line.close()
+        await line.accepted.wait()  # one that is just being opened is opened, to be told 1001
+        await asyncio.sleep(self._farewell)
+        await line.close()
 
 
 class _Line:
@@ -124,7 +128,7 @@ class _Line:
 
     def __init__(self, send: Send) -> None:
         self._send = send
-        self.accepted = False
+        self.accepted = asyncio.Event()
         self._closed = False
         self._ended_by_us = False
 
@@ -133,7 +137,7 @@ class _Line:
         if self._ended_by_us:
             return _gone(kind)
         if kind == "websocket.accept":
-            self.accepted = True
+            self.accepted.set()
         elif kind != "websocket.send":
             self._closed = True
         return self._send(message)

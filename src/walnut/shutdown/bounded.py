@@ -51,7 +51,9 @@ async def settle(
 
 def failure_of(task: asyncio.Task[Any]) -> BaseException | None:
     """What a task that ended raised; a cancellation from elsewhere counts as well."""
-    return asyncio.CancelledError("cancelled from outside") if task.cancelled() else task.exception()
+    return (
+        asyncio.CancelledError("cancelled from outside") if task.cancelled() else task.exception()
+    )
 
 
 def _look_at(task: asyncio.Task[Any]) -> None:

@@ -59,8 +59,8 @@ class Listener(Protocol):
 class Part:
     """A component made of plain functions.
 
-        Part("store", start=store.open, stop=store.close)
-        Part("mail", needs=["store"], run=send_mail)
+    Part("store", start=store.open, stop=store.close)
+    Part("mail", needs=["store"], run=send_mail)
     """
 
     def __init__(

@@ -73,7 +73,9 @@ class Successor:
             pid = _spawn(command, listening, theirs, os.environ if environ is None else environ)
         except OSError as error:
             ours.close()
-            raise SuccessorFailed(f"the successor {command[0]!r} can't be started: {error}") from error
+            raise SuccessorFailed(
+                f"the successor {command[0]!r} can't be started: {error}"
+            ) from error
         finally:
             theirs.close()
         successor = cls(pid, ours)
@@ -123,7 +125,9 @@ class Predecessor:
         self._line = line
 
     @classmethod
-    def from_environment(cls, environ: MutableMapping[str, str] | None = None) -> Predecessor | None:
+    def from_environment(
+        cls, environ: MutableMapping[str, str] | None = None
+    ) -> Predecessor | None:
         """The one that started this process to hand over to it; None if this is a first start.
 
         Raises:
@@ -137,7 +141,9 @@ class Predecessor:
             os.set_inheritable(int(fd), False)
             return cls(socket.socket(fileno=int(fd)))
         except (OSError, ValueError) as error:
-            raise InvalidActivation(f"{PREDECESSOR} is {fd!r}, which is no socket: {error}") from error
+            raise InvalidActivation(
+                f"{PREDECESSOR} is {fd!r}, which is no socket: {error}"
+            ) from error
 
     async def ready(self) -> None:
         """Say that this process can take over. Call it when all that may fail without the storage has

@@ -17,6 +17,7 @@ import os
 import signal
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import nullcontext
+from functools import partial
 from typing import Any, Final, Literal
 
 from walnut.shutdown.bounded import failure_of, settle
@@ -52,7 +53,7 @@ class Lifecycle:
         components: in any order; what each needs decides.
         inflight: what is under way, if somebody counts it.
         notify: the service manager; by default the one that the environment names.
-        reload: called at SIGHUP. restart: called at SIGUSR2; when it returns, a successor is ready and
+        reload: called at SIGHUP, which without it is a request to stop. restart: called at SIGUSR2; when it returns, a successor is ready and
             this process hands over to it (`handover.Successor.start` is meant). flush: called when all
             components have stopped.
         log: called with each `Event`; `observe` adds more.
@@ -99,6 +100,7 @@ class Lifecycle:
         self._reports: list[PhaseReport] = []
         self._schedule: Schedule | None = None
         self._entered = 0.0
+        self._cut: list[str] = []
 
     # -- what others see and ask ----------------------------------------------------------------
 
@@ -151,7 +153,7 @@ class Lifecycle:
         """What a signal means; see `signals`. From the loop's thread."""
         name = signal.Signals(number).name
         self._tell("signal", detail=name)
-        if number == signal.SIGHUP:
+        if number == signal.SIGHUP and self._reload is not None:
             self._aside("reload", self._reload, self._reloading)
         elif number == signal.SIGUSR2:
             self._aside("restart", self._restart, self._restarting)
@@ -252,7 +254,7 @@ class Lifecycle:
             self._tell("started", component.name, seconds=loop.time() - began)
             run = loop.create_task(component.run(), name=f"run {component.name}")
             self._runs[component.name] = run
-            run.add_done_callback(lambda task, name=component.name: self._run_ended(name, task))
+            run.add_done_callback(partial(self._run_ended, component.name))
         return None
 
     def _run_ended(self, name: str, task: asyncio.Task[None]) -> None:
@@ -430,7 +432,7 @@ class Lifecycle:
             self._close_report(now)
         self._phase = phase
         self._entered = now
-        self._cut: list[str] = []
+        self._cut = []
         self._tell("phase")
         self._notify.status(phase.value)
 

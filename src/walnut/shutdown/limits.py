@@ -47,4 +47,6 @@ class HttpLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
             if not getattr(self, name) > 0:
-                raise InvalidBudget(f"the limit {name!r} is {getattr(self, name)!r}; it has to be above 0")
+                raise InvalidBudget(
+                    f"the limit {name!r} is {getattr(self, name)!r}; it has to be above 0"
+                )

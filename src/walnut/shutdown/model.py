@@ -144,7 +144,16 @@ class Counts(msgspec.Struct, frozen=True):
 
 
 EventKind = Literal[
-    "phase", "started", "drained", "stopped", "overran", "failed", "progress", "signal", "reload", "restart"
+    "phase",
+    "started",
+    "drained",
+    "stopped",
+    "overran",
+    "failed",
+    "progress",
+    "signal",
+    "reload",
+    "restart",
 ]
 
 

@@ -1,7 +1,7 @@
 """Signals, as calls of a lifecycle.
 
     SIGTERM, SIGINT    first: stop   second: skip the waiting   third: end on the spot
-    SIGHUP             reload
+    SIGHUP             reload; without anything to reload, as SIGTERM
     SIGUSR2            restart: start a successor and hand over to it
 
 What must stay true: the third signal ends the process even if its event loop is stuck, so it is dealt with
@@ -37,7 +37,7 @@ def catching(deliver: Callable[[int], None], kill: Callable[[], object]) -> Iter
     loop = asyncio.get_running_loop()
     seen = 0
 
-    def handle(number: int, frame: FrameType | None) -> None:
+    def handle(number: int, _frame: FrameType | None) -> None:
         nonlocal seen
         seen += number in STOPPING
         if seen >= PATIENCE:

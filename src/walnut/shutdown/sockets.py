@@ -57,6 +57,11 @@ class Listening:
         return self.socket.family == socket.AF_UNIX
 
     @property
+    def closed(self) -> bool:
+        """It is not this process's any more."""
+        return self.socket.fileno() == -1
+
+    @property
     def port(self) -> int:
         """The TCP port."""
         port: int = self.socket.getsockname()[1]
@@ -75,7 +80,7 @@ class Listening:
 
     def close(self) -> None:
         """Close it for good; the path of a Unix socket goes too."""
-        if self.socket.fileno() != -1 and self.is_unix and self.owned:
+        if not self.closed and self.is_unix and self.owned:
             Path(self.socket.getsockname()).unlink(missing_ok=True)
         self.socket.close()
 
@@ -99,7 +104,9 @@ def listen(host: str, port: int, *, name: str = "http", backlog: int = BACKLOG) 
         sock.listen(backlog)
     except OSError as error:
         sock.close()
-        what = "is in use" if error.errno == errno.EADDRINUSE else f"can't be used ({error.strerror})"
+        what = (
+            "is in use" if error.errno == errno.EADDRINUSE else f"can't be used ({error.strerror})"
+        )
         raise CannotListen(
             f"the address {host}:{port} {what}; stop what listens there or take another"
         ) from error
@@ -181,7 +188,11 @@ def _inherited(fd: int) -> socket.socket:
         sock = socket.socket(fileno=fd)
         if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) != 1:
             sock.detach()
-            raise InvalidActivation(f"file descriptor {fd} is a socket that does not listen (Accept=no)")
+            raise InvalidActivation(
+                f"file descriptor {fd} is a socket that does not listen (Accept=no)"
+            )
     except OSError as error:
-        raise InvalidActivation(f"file descriptor {fd} is not a listening socket: {error}") from error
+        raise InvalidActivation(
+            f"file descriptor {fd} is not a listening socket: {error}"
+        ) from error
     return sock

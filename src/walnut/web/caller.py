@@ -25,6 +25,7 @@ class Caller(msgspec.Struct, frozen=True, gc=False):
         request_id: of this request; answered as `Request-Id` and kept with what it changes.
         idempotency_key: as the request brought it in `Idempotency-Key`, or empty.
         reason: why, from the header `Walnut-Reason`, or empty.
+        credential: which one it came with, for `Access.still_good`: "token:ID"; never a secret.
     """
 
     principal: str
@@ -32,6 +33,7 @@ class Caller(msgspec.Struct, frozen=True, gc=False):
     request_id: str
     idempotency_key: str = ""
     reason: str = ""
+    credential: str = ""
 
 
 def caller_of(scope: Mapping[str, Any]) -> Caller:

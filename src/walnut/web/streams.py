@@ -203,9 +203,7 @@ class Streamed(msgspec.Struct, frozen=True, kw_only=True):
     follow: bool = True
     headers: tuple[tuple[bytes, bytes], ...] = ()
 
-    async def __call__(
-        self, scope: MutableMapping[str, Any], receive: Receive, send: Send
-    ) -> None:
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Answer the request of this ASGI scope. What goes wrong before the first byte is raised."""
         first = await self.source.take()
         await send(

@@ -52,7 +52,9 @@ LINGER_BYTES: Final = 1024 * 1024
 class State(ServerState):
     """What connections share. `released` is called when one of them is gone."""
 
-    def __init__(self, limits: HttpLimits, inflight: InFlight, released: Callable[[], None]) -> None:
+    def __init__(
+        self, limits: HttpLimits, inflight: InFlight, released: Callable[[], None]
+    ) -> None:
         super().__init__()
         self.limits = limits
         self.inflight = inflight
@@ -68,7 +70,7 @@ class Stage(enum.Enum):
     BODY = enum.auto()
 
 
-class Refused(Exception):  # noqa: N818 -- never leaves this module
+class Refused(Exception):
     """Raised inside the parser to stop it."""
 
     def __init__(self, status: int) -> None:
@@ -80,7 +82,7 @@ class Cycle(RequestResponseCycle):
 
     connection: Connection
 
-    def send(self, message: Any) -> Coroutine[Any, Any, None]:  # type: ignore[override] # same to a caller
+    def send(self, message: Any) -> Coroutine[Any, Any, None]:
         """See ASGI. Decides at the beginning of the answer whether it is the connection's last."""
         if not self.response_started and self.connection.state.inflight.closing and self.keep_alive:
             self.keep_alive = not self.connection.is_last(self)
@@ -118,6 +120,7 @@ class Connection(Writing, HttpToolsProtocol):
         self._head_bytes = 0
         self._body_bytes = 0
         self._deaf = False
+        self._lingers = False
         self._ignored = 0
         self._refusal = 0
         self._why = 0
@@ -147,8 +150,9 @@ class Connection(Writing, HttpToolsProtocol):
     def _finish(self) -> None:
         """Close after the last answer. A close while the client still sends would be a reset, which can
         overtake the answer: so the client's remaining bytes are read, and ignored, for a moment."""
-        if self.transport.is_closing() or self._deaf:
+        if self.transport.is_closing() or self._lingers:
             return
+        self._refusal = 0
         more_to_come = self._stage is not Stage.NOTHING or self.pipeline or self._unread()
         if more_to_come and self.transport.can_write_eof():
             self._linger()
@@ -156,7 +160,7 @@ class Connection(Writing, HttpToolsProtocol):
             self.transport.close()
 
     def _linger(self) -> None:
-        self._deaf = True
+        self._deaf = self._lingers = True
         self._since = self.loop.time()
         self.pipeline.clear()
         self.transport.write_eof()
@@ -190,7 +194,7 @@ class Connection(Writing, HttpToolsProtocol):
         elif self.transport.is_closing():
             return
         elif self._deaf:
-            if not self._busy and not self._refusal and now - self._since > limits.linger_seconds:
+            if self._lingers and now - self._since > limits.linger_seconds:
                 self.transport.close()
         elif self._stage is Stage.HEAD:
             if not self._busy and now - self._since > limits.headers_seconds:
@@ -204,7 +208,10 @@ class Connection(Writing, HttpToolsProtocol):
         limits = self.state.limits
         if self.flow.read_paused:  # the application is slow, not the client
             self._since, self._body_bytes = now, 0
-        elif now - self._since > limits.body_seconds + self._body_bytes / limits.body_bytes_per_second:
+        elif (
+            now - self._since
+            > limits.body_seconds + self._body_bytes / limits.body_bytes_per_second
+        ):
             self._refuse(408)
 
     def _sweep_idle(self, now: float) -> None:
@@ -327,7 +334,7 @@ class Connection(Writing, HttpToolsProtocol):
         """An answer is out: the next request's turn."""
         self.server_state.total_requests += 1
         self._served = True
-        if self.transport.is_closing() or self.state is None:
+        if self.transport.is_closing() or self._lingers:
             return
         if self._stage is Stage.NOTHING:
             self._since = self.loop.time()
@@ -339,7 +346,7 @@ class Connection(Writing, HttpToolsProtocol):
         elif not self._deaf:
             self.flow.resume_reading()
 
-    def send_400_response(self, msg: str) -> None:
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 -- uvicorn passes it
         """The parser stopped: because of what the client sent, or because we made it."""
         self._refuse(self._why or 400)
 
@@ -365,7 +372,9 @@ class Connection(Writing, HttpToolsProtocol):
         self._refusal = 0
         text = http.HTTPStatus(status).phrase.encode()
         head = [STATUS_LINE[status], b"content-type: text/plain; charset=utf-8\r\n"]
-        head += [name + b": " + value + b"\r\n" for name, value in self.server_state.default_headers]
+        head += [
+            name + b": " + value + b"\r\n" for name, value in self.server_state.default_headers
+        ]
         if status == http.HTTPStatus.SERVICE_UNAVAILABLE:
             head.append(b"retry-after: 1\r\n")
         head.append(b"content-length: %d\r\nconnection: close\r\n\r\n" % len(text))

@@ -16,7 +16,7 @@ import ssl
 import time
 from collections.abc import Sequence
 from email.utils import formatdate
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from uvicorn.config import Config
 from uvicorn.lifespan.on import LifespanOn
@@ -89,9 +89,7 @@ class Server:
             tls=tls,
             handshake_seconds=limits.handshake_seconds,
         )
-        self._lifespan: LifespanOn | None = (
-            None if lifespan == "off" else LifespanOn(self._config)
-        )
+        self._lifespan: LifespanOn | None = None if lifespan == "off" else LifespanOn(self._config)
         self._lifespan_task: asyncio.Task[None] | None = None
         self._empty = asyncio.Event()
 
