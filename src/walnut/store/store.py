@@ -14,7 +14,15 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -170,6 +178,10 @@ class Store(Caller):
     def info(self, name: str) -> TableInfo | None:
         """What the store knows of a table, declared here or not; None if there is none."""
         return self._declared.catalog.get(self, name)
+
+    def infos(self) -> dict[int, TableInfo]:
+        """What the store knows of all tables, by their numbers."""
+        return self._declared.by_id(self)
 
     def sequence(self, name: str) -> NumberSequence:
         """A sequence: numbers from 1, each given once, without gaps."""
