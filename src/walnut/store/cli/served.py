@@ -9,6 +9,7 @@ What must stay true: arguments, output and exit codes are those of the same comm
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
@@ -22,6 +23,9 @@ from walnut.client.errors import Invalid, NotThere
 from walnut.client.model import Change, TableInfo
 from walnut.client.place import client_of, server_of
 from walnut.client.table import Table
+from walnut.client.transport import part
+from walnut.log.show import Progressed
+from walnut.store.backup import BackupReport
 from walnut.store.cli import values
 from walnut.store.errors import WrongType
 from walnut.store.keys import Key
@@ -30,6 +34,9 @@ BATCH: Final = 1000
 """Rows of one transaction: the most the server takes."""
 BATCH_BYTES: Final = 4 << 20
 """Bytes of them, about: well below what a request, and a record of the log, may have."""
+
+POLL_SECONDS: Final = 0.2
+"""Between two looks at how far a backup is."""
 
 
 class Served:
@@ -93,6 +100,32 @@ class Served:
             raise
         return True
 
+    def checkpoint(self) -> int:
+        """Flush the tables; the LSN up to which."""
+        answer = self._client.transport.request("POST", "/v1/checkpoint")
+        return msgspec.json.decode(answer.body, type=_Flushed).lsn
+
+    def backup(self, place: str, *, hold: bool, progress: Progressed) -> BackupReport:
+        """Back up to a place that walnut.toml names, and wait for the end.
+
+        Raises ClickException: it failed; OutcomeUnknown, for a restart meanwhile."""
+        transport, path = self._client.transport, f"/v1/backups/{part(place)}"
+        body = msgspec.json.encode({"hold": hold})
+        answer = transport.request("POST", path, body=body)
+        began = msgspec.json.decode(answer.body, type=_Run).began
+        while True:
+            time.sleep(POLL_SECONDS)
+            run = msgspec.json.decode(transport.request("GET", path).body, type=_Looked).backup
+            if run is None or run.began != began:
+                raise click.ClickException(
+                    f"the backup to {place} was cut short, as the server was restarted: begin it again"
+                )
+            progress(run.done, run.total or None)
+            if run.error:
+                raise click.ClickException(run.error)
+            if run.ended and run.stored is not None:
+                return run.stored
+
 
 @contextmanager
 def served(place: str, principal: str = "", reason: str = "") -> Iterator[Served | None]:
@@ -114,6 +147,17 @@ def refuse_declare(declare: str | None) -> None:
         raise click.UsageError(
             "--declare is for a store that no server has open: leave it out, or stop the server"
         )
+
+
+def table_facts(info: TableInfo) -> dict[str, Any]:
+    """A table as `walnut store tables` prints it."""
+    return {
+        "name": info.name,
+        "schema": info.schema,
+        "indexes": [index["name"] for index in info.indexes],
+        "subjects": info.subjects,
+        "before": info.before,
+    }
 
 
 def change_line(change: Change) -> dict[str, Any]:
@@ -138,6 +182,23 @@ def change_row(change: Change) -> dict[str, Any]:
         "now": "erased" if now == {"erased": True} else now,
         "by": ": ".join(filter(None, (change.principal, change.reason))),
     }
+
+
+class _Flushed(msgspec.Struct):
+    lsn: int
+
+
+class _Run(msgspec.Struct):
+    began: int
+    ended: int = 0
+    done: int = 0
+    total: int = 0
+    stored: BackupReport | None = None
+    error: str = ""
+
+
+class _Looked(msgspec.Struct):
+    backup: _Run | None = None
 
 
 def _row(table: str, line: bytes, number: int, done: int) -> msgspec.Raw:
