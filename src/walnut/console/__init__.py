@@ -12,7 +12,7 @@ change is decided anew, with the session as it is at that moment. Importing this
 takes most of a second: a server does that once it is ready.
 """
 
-from walnut.console.errors import ConsoleError, NotAllowed, SessionEnded
-from walnut.console.visit import Access, Visit
+from walnut.console.errors import Conflict, ConsoleError, InvalidInput, SessionEnded
+from walnut.console.visit import Visit, link
 
-__all__ = ["Access", "ConsoleError", "NotAllowed", "SessionEnded", "Visit"]
+__all__ = ["Conflict", "ConsoleError", "InvalidInput", "SessionEnded", "Visit", "link"]

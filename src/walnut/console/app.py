@@ -21,8 +21,9 @@ from typing import Any, Final
 
 import msgspec
 
-from walnut.console.visit import PREFIX, Access
+from walnut.console.visit import PREFIX
 from walnut.subsystem.model import Page, Resources
+from walnut.web.access import ACCESS
 from walnut.web.caller import KEY
 
 Scope = MutableMapping[str, Any]
@@ -59,23 +60,23 @@ class Console:
     """The console: an ASGI app, to be started when the server is ready and stopped as it drains.
 
     Args:
-        sections: the menu. The first page of all is what "/console" shows.
+        menu: gives the menu, called in `start`, as pages load NiceGUI. The first page of all is what
+            "/console" shows.
         name: of what this server serves, as its data directory, for the bar and titles.
         state: what the server is doing: "ready", "draining"; shown to all.
     """
 
     def __init__(
         self,
-        sections: Sequence[Section],
+        menu: Callable[[], Sequence[Section]],
         resources: Resources,
-        access: Access,
         *,
         name: str = "",
         state: Callable[[], str] = lambda: "ready",
     ) -> None:
-        self.sections = sections
+        self.sections: Sequence[Section] = ()
+        self._menu = menu
         self.resources = resources
-        self.access = access
         self.name = name
         self.state = state
         self._app: App | None = None
@@ -89,6 +90,7 @@ class Console:
     async def start(self) -> None:
         """Load NiceGUI, in a thread, and begin to answer with pages."""
         shell = await asyncio.to_thread(importlib.import_module, "walnut.console.shell")
+        self.sections = await asyncio.to_thread(self._menu)
         self._app = await self._exit.enter_async_context(
             shell.mounted(self, reconnect_seconds=RECONNECT_SECONDS)
         )
@@ -100,7 +102,7 @@ class Console:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or serve a socket, below /console."""
-        assert KEY in scope, "the access layer lets nobody through without a caller"
+        assert KEY in scope and ACCESS in scope, "the access layer lets nobody through without a caller"
         app = self._app
         if app is None:
             await _moment_please(scope, receive, send)

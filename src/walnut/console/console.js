@@ -15,14 +15,22 @@
     draw();
     const said = document.getElementById("w-said");
     if (said) said.textContent = `Theme: ${chosen()}`;
-    document.querySelectorAll("[data-theme-name]").forEach((e) => (e.textContent = chosen()));
   };
   draw();
   prefers.addEventListener("change", draw);
   addEventListener("DOMContentLoaded", () => {
     root.lang = "en";
     draw();
-    document.querySelectorAll("[data-theme-name]").forEach((e) => (e.textContent = chosen()));
+  });
+
+  window.walnutMenu = () => {
+    if (document.body.classList.toggle("w-open")) document.querySelector(".w-menu a")?.focus();
+  };
+  addEventListener("click", (event) => {
+    if (!event.target.closest(".w-menu, .w-narrow")) document.body.classList.remove("w-open");
+  });
+  addEventListener("keydown", (event) => {
+    if (event.key === "Escape") document.body.classList.remove("w-open");
   });
 
   // Shortcuts. `g` waits a second and a half for the letter of a page.

@@ -11,10 +11,6 @@ class SessionEnded(ConsoleError):
     """The visitor's session is over: logged out, expired, or its token was revoked."""
 
 
-class NotAllowed(ConsoleError):
-    """The visitor's token does not allow this."""
-
-
 class InvalidInput(ConsoleError, ValueError):
     """What the visitor typed is not what the field takes."""
 

@@ -22,13 +22,13 @@ from nicegui import app as nicegui_app
 from nicegui import context, ui
 
 from walnut.console.app import App, Console
-from walnut.console.errors import NotAllowed, SessionEnded
+from walnut.console.errors import SessionEnded
 from walnut.console.parts.asking import dialog, report
 from walnut.console.parts.elements import html, tag
 from walnut.console.parts.empty import empty
 from walnut.console.visit import PREFIX, Visit, link
 from walnut.subsystem.model import Page
-from walnut.web.caller import caller_of
+from walnut.web.errors import Forbidden
 
 log = logging.getLogger("walnut.console")
 
@@ -59,8 +59,9 @@ async def mounted(console: Console, *, reconnect_seconds: float) -> AsyncIterato
     """NiceGUI's app with the console's pages, while it runs."""
     ui.add_head_html(_head(), shared=True)
     paths = [page for section in console.sections for page in section.pages]
+    _register(console, paths[0], "/")
     for page in paths:
-        _register(console, page, f"/{page.path}" if page is not paths[0] else "/")
+        _register(console, page, f"/{page.path}")
     outer = FastAPI(openapi_url=None)
     ui.run_with(
         outer,
@@ -89,14 +90,7 @@ def _head() -> str:
 
 def _register(console: Console, page: Page, path: str) -> None:
     async def build(request: Request) -> None:
-        visit = Visit(
-            request.scope,
-            caller_of(request.scope),
-            page.path,
-            dict(request.query_params),
-            console.resources,
-            console.access,
-        )
+        visit = Visit(request.scope, page.path, dict(request.query_params), console.resources)
         with _frame(console, visit, page):
             await _fill(visit, page)
 
@@ -104,7 +98,7 @@ def _register(console: Console, page: Page, path: str) -> None:
 
 
 async def _fill(visit: Visit, page: Page) -> None:
-    if not visit.may(page.scope):
+    if not visit.may(page.scope, any_=True):
         _forbidden(visit, page)
         return
     try:
@@ -134,39 +128,41 @@ def _forbidden(visit: Visit, page: Page) -> None:
 def _frame(console: Console, visit: Visit, page: Page) -> Any:
     ui.colors(primary="#84430f", secondary="#655d52", positive="#1c6b3c", negative="#a8261c")
     tag("a", "w-skip", "To the page", href="#w-main")
-    menu = ui.left_drawer(fixed=True, bordered=False).classes("w-menu").props(
-        'width=232 breakpoint=920 role="navigation" aria-label="Pages"'
-    )
     help_ = _help(console)
-    with ui.header().classes("w-bar"):
-        _icon("menu", "Menu", menu.toggle, "w-narrow-menu")
+    with tag("header", "w-bar"):
+        menu = tag("button", "w-icon w-narrow", type="button", **{"aria-controls": "w-menu"})
+        menu.props["aria-label"] = "Menu"
+        menu.props["onclick"] = "walnutMenu()"
+        with menu:
+            ui.icon("menu")
         with tag("a", "w-brand", href=f"{PREFIX}/"):
-            html(NUT, "span")
+            html(NUT, "span").classes("w-nut")
             tag("span", "", "Walnut")
         tag("span", "w-where w-wide", console.name)
         tag("div", "w-grow")
         _state(console)
-        theme = ui.button(on_click=lambda: ui.run_javascript("walnutTheme()"))
-        theme.props('flat icon="contrast" aria-label="Theme: system, light, dark"').classes("w-icon")
-        with theme:
-            ui.tooltip("Theme: system, light or dark  (t)")
-        _icon("help_outline", "Keyboard shortcuts", help_.open, "").props["data-key"] = "?"
+        _icon("contrast", "Theme: system, light or dark (t)", lambda: ui.run_javascript("walnutTheme()"))
+        _icon("keyboard", "Keyboard shortcuts (?)", help_.open).props["data-key"] = "?"
         tag("span", "small muted w-wide nowrap", visit.caller.principal)
         with tag("form", "w-out", action=f"{PREFIX}/logout", method="post"):
             tag("button", "", "Log out", type="submit")
-    with menu:
-        _menu(console, visit, page)
     tag("div", "", id="w-said", role="status", **{"aria-live": "polite"}).style(
         "position:absolute;left:-9999px"
     )
-    main = tag("main", "w-page", id="w-main")
+    with tag("div", "w-shell"):
+        with tag("nav", "w-menu", id="w-menu") as pages:
+            pages.props["aria-label"] = "Pages"
+            _menu(console, visit, page)
+        main = tag("main", "w-page", id="w-main")
     ui.timer(SESSION_SECONDS, lambda: _look(visit, main))
     return main
 
 
-def _icon(name: str, label: str, act: Callable[[], object], classes: str) -> ui.button:
-    button = ui.button(icon=name, on_click=act).props("flat").classes(f"w-icon {classes}")
+def _icon(name: str, label: str, act: Callable[[], object]) -> ui.button:
+    button = ui.button(icon=name, on_click=act).props("flat").classes("w-icon")
     button.props["aria-label"] = label
+    with button:
+        ui.tooltip(label)
     return button
 
 
@@ -185,7 +181,7 @@ def _state(console: Console) -> None:
 def _menu(console: Console, visit: Visit, page: Page) -> None:
     first = console.sections[0].pages[0]
     for section in console.sections:
-        seen = [one for one in section.pages if visit.may(one.scope)]
+        seen = [one for one in section.pages if visit.may(one.scope, any_=True)]
         if seen and section.title:
             tag("h2", "", section.title)
         for one in seen:
@@ -216,10 +212,10 @@ def _help(console: Console) -> ui.dialog:
 # -- sessions -----------------------------------------------------------------------------------
 
 
-async def _look(visit: Visit, main: ui.element) -> None:
+def _look(visit: Visit, main: ui.element) -> None:
     """Clear the page away once its session has ended."""
     try:
-        await visit.still()
+        visit.still()
     except SessionEnded:
         end(visit, main)
 
@@ -248,7 +244,7 @@ def acting(visit: Visit, act: Act) -> Act:
             await act(*args)
         except SessionEnded as error:
             ui.notify(str(error), type="warning")
-        except NotAllowed as error:
+        except Forbidden as error:
             ui.notify(str(error), type="negative", multi_line=True)
         except Exception as error:
             if not type(error).__module__.startswith("walnut."):

@@ -6,83 +6,63 @@ done, never remembered from when the page was drawn.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlencode
 
-import msgspec
-
-from walnut.console.errors import NotAllowed, SessionEnded
+from walnut.console.errors import SessionEnded
 from walnut.subsystem.model import Resources
-from walnut.web.caller import Caller
+from walnut.web.access import ACCESS, Access, Need, parse_scope
+from walnut.web.caller import Caller, caller_of
+from walnut.web.errors import Forbidden
 
 PREFIX: Final = "/console"
 """Where the console is mounted."""
-
-
-class Access(msgspec.Struct, frozen=True):
-    """What the console asks of the server's access layer.
-
-    Attributes:
-        decide: whether a caller may do something to something: `decide(caller, "tables:write",
-            "rooms")`; an empty name asks for the area as a whole.
-        again: who sends requests with the credentials of this ASGI scope, now; None when nobody may
-            by them any more.
-    """
-
-    decide: Callable[[Caller, str, str], bool]
-    again: Callable[[Mapping[str, Any]], Awaitable[Caller | None]]
 
 
 class Visit:
     """A page that is open.
 
     Attributes:
-        caller: who looks at it, as of the last time that was asked.
+        caller: who looks at it.
         page: its path: "tables". query: what its address says beside it.
         resources: what running subsystems have provided.
     """
 
     def __init__(
-        self,
-        scope: Mapping[str, Any],
-        caller: Caller,
-        page: str,
-        query: Mapping[str, str],
-        resources: Resources,
-        access: Access,
+        self, scope: Mapping[str, Any], page: str, query: Mapping[str, str], resources: Resources
     ) -> None:
-        self.caller = caller
+        self.caller: Caller = caller_of(scope)
         self.page = page
         self.query = query
         self.resources = resources
         self.ended = False
-        self._scope = scope
-        self._access = access
+        self._access: Access = scope[ACCESS]
 
-    def may(self, need: str, name: str = "") -> bool:
-        """Whether the visitor may do this, as far as known without asking for the session again: for
-        what is drawn, not for what is done (`require`)."""
-        return self._access.decide(self.caller, need, name)
-
-    async def still(self) -> Caller:
-        """The visitor, asked for again. Raises SessionEnded."""
-        caller = None if self.ended else await self._access.again(self._scope)
-        if caller is None:
+    def still(self) -> Caller:
+        """The visitor, if the session is still good. Raises SessionEnded."""
+        if self.ended or not self._access.still_good(self.caller):
             self.ended = True
             raise SessionEnded("your session has ended: log in again to go on")
-        self.caller = caller
+        return self.caller
+
+    def require(self, need: str, name: str = "") -> Caller:
+        """The visitor, who may do this now: `require("tables:write", "rooms")`.
+
+        Raises SessionEnded, Forbidden, InvalidScope."""
+        caller = self.still()
+        area, verb, _ = parse_scope(need)
+        self._access.decide(caller, Need(area, verb), name)
         return caller
 
-    async def require(self, need: str, name: str = "") -> Caller:
-        """The visitor, who may do this now. Raises SessionEnded, NotAllowed."""
-        caller = await self.still()
-        if not self._access.decide(caller, need, name):
-            what = f"{need}:{name}" if name else need
-            raise NotAllowed(
-                f"{caller.principal} may not do this: it takes a token with the scope {what}"
-            )
-        return caller
+    def may(self, need: str, name: str = "", *, any_: bool = False) -> bool:
+        """Whether the visitor may do this, for what is drawn. `any_`: to anything of the area at all."""
+        area, verb, _ = parse_scope(need)
+        try:
+            self._access.decide(self.caller, Need(area, verb, each=any_), name)
+        except Forbidden:
+            return False
+        return True
 
     def number(self, name: str, default: int) -> int:
         """A whole number of the address; the default if it has none."""

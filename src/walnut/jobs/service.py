@@ -6,7 +6,7 @@ to the store, and begins again at the next start.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, ClassVar
 
 import msgspec
@@ -14,10 +14,12 @@ from prometheus_client import Metric
 
 from walnut.jobs.jobs import Jobs
 from walnut.jobs.model import JobsOptions
+from walnut.jobs.problems import PROBLEMS
 from walnut.store.store import Store
 from walnut.subsystem.metrics import by, counter, seconds
 from walnut.subsystem.model import Subsystem
 from walnut.subsystem.units import Bytes, Seconds
+from walnut.web.problems import Kind
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 
@@ -95,6 +97,10 @@ class Service(Subsystem[JobsSettings]):
         self.resources.withdraw(Jobs)
         if self.jobs is not None:
             await self.jobs.stop(0.0)
+
+    def problems(self) -> Mapping[type[Exception], Kind]:
+        """See Subsystem."""
+        return PROBLEMS
 
     def status(self) -> JobsStatus | None:
         """See Subsystem."""

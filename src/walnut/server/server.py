@@ -41,7 +41,7 @@ from walnut.server.errors import OpenToOthers
 from walnut.server.front import Front
 from walnut.server.site import Site
 from walnut.server.status import Status, disk_of, python_version, uptime
-from walnut.server.subsystems import AnySubsystem, make
+from walnut.server.subsystems import AnySubsystem, make, owned
 from walnut.shutdown.component import Part
 from walnut.shutdown.handover import Predecessor, Successor
 from walnut.shutdown.inflight import InFlight
@@ -52,6 +52,7 @@ from walnut.shutdown.notify import Notifier
 from walnut.shutdown.sockets import Listening, activated, listen, listen_unix
 from walnut.shutdown.uvicorn import Server as HttpServer
 from walnut.subsystem.model import Resources, ServerInfo
+from walnut.subsystem.owners import Owners
 
 HANDOVER_SECONDS: Final = 5.0
 """What a successor waits beyond the deadline of the one before it."""
@@ -75,6 +76,7 @@ class Server:
 
     Attributes:
         info, lifecycle, resources, subsystems: for routes, metrics and the console's pages.
+        beside: the directory that relative paths of the settings start from.
 
     Raises:
         InvalidConfig, OpenToOthers, TlsUnusable: settings that can't work.
@@ -102,9 +104,10 @@ class Server:
         self.resources = Resources()
         self.resources.provide(self.info)
         self.resources.provide(self)
+        self.resources.provide(Owners(owned(classes)))
         self.subsystems = make(classes, settings, self.resources)
-        self._beside = settings.file.parent if settings.file else settings.data.parent
-        self._tls = tls.context_of(settings.of(TlsSection), self._beside)
+        self.beside = settings.file.parent if settings.file else settings.data.parent
+        self._tls = tls.context_of(settings.of(TlsSection), self.beside)
         section = settings.of(ServerSection)
         check_address(section, self._tls)
         self._directory = DataDirectory(settings.data, self.info.version)
@@ -221,7 +224,7 @@ class Server:
         """Take up what can be taken up. Raises ConfigError, TlsUnusable; all stays as it was then."""
         new = await asyncio.to_thread(self._reread)
         if self._tls is not None and new.of(TlsSection).certificate:
-            tls.load_certificate(self._tls, new.of(TlsSection), self._beside)
+            tls.load_certificate(self._tls, new.of(TlsSection), self.beside)
         logs.configure(new.of(LoggingSection))
         waiting = [
             f"{entry.section}.{entry.setting.name}"

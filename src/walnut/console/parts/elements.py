@@ -20,9 +20,9 @@ class Tag(TextElement):
         super().__init__(tag=name, text=text)
 
 
-def tag(name: str, classes: str = "", text: str = "", **attributes: Any) -> Tag:
+def tag(kind: str, classes: str = "", text: str = "", /, **attributes: Any) -> Tag:
     """An element: `tag("a", "more", "All rows", href="...")`."""
-    element = Tag(name, text)
+    element = Tag(kind, text)
     if classes:
         element.classes(classes)
     for key, value in attributes.items():
