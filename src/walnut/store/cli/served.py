@@ -22,12 +22,11 @@ from walnut.client.client import Client
 from walnut.client.errors import Invalid, NotThere
 from walnut.client.model import Change, TableInfo
 from walnut.client.place import client_of, server_of
-from walnut.client.table import Table
 from walnut.client.transport import part
 from walnut.log.show import Progressed
 from walnut.store.backup import BackupReport
 from walnut.store.cli import values
-from walnut.store.errors import WrongType
+from walnut.store.errors import UnknownTable, WrongType
 from walnut.store.keys import Key
 
 BATCH: Final = 1000
@@ -42,20 +41,36 @@ POLL_SECONDS: Final = 0.2
 class Served:
     """A server's tables, as commands use them."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, place: str) -> None:
         self._client = client
+        self._place = place
+
+    @contextmanager
+    def _knowing(self, table: str, hint: str = "") -> Iterator[None]:
+        """An unknown table is told as it is without a server."""
+        try:
+            yield
+        except NotThere as error:
+            if error.slug != "unknown-table":
+                raise
+            there = ", ".join(info.name for info in self.tables()) or "none"
+            raise UnknownTable(
+                f"there is no table {table!r} in {self._place}; there are: {there}{hint}"
+            ) from error
 
     def row(self, table: str, key: Key) -> dict[str, Any] | None:
-        """The row with a key. Raises NotThere: there is no such table."""
-        return self._client.table(table).get(key)
+        """The row with a key. Raises UnknownTable."""
+        with self._knowing(table):
+            return self._client.table(table).get(key)
 
     def rows(
         self, table: str, prefix: Key, start: Key, stop: Key, limit: int | None, *, reverse: bool
     ) -> Iterator[dict[str, Any]]:
-        """Rows in the order of their keys."""
-        return self._client.table(table).scan(
-            prefix=prefix, start=start, stop=stop, limit=limit, reverse=reverse
-        )
+        """Rows in the order of their keys. Raises UnknownTable."""
+        with self._knowing(table):
+            yield from self._client.table(table).scan(
+                prefix=prefix, start=start, stop=stop, limit=limit, reverse=reverse
+            )
 
     def tables(self) -> Iterator[TableInfo]:
         """The tables there are."""
@@ -64,8 +79,11 @@ class Served:
     def changes(
         self, since: int | None, upto: int | None, tables: tuple[str, ...], *, follow: bool
     ) -> Iterator[Change]:
-        """What transactions changed."""
-        return self._client.changes(since or 0, upto=upto, tables=tables or None, follow=follow)
+        """What transactions changed. Raises UnknownTable."""
+        with self._knowing(", ".join(tables)):
+            yield from self._client.changes(
+                since or 0, upto=upto, tables=tables or None, follow=follow
+            )
 
     def put(self, table: str, lines: Iterator[bytes], *, new: bool) -> Iterator[int]:
         """Put a row of JSON from each line, many to a transaction; how many are put, after each.
@@ -93,7 +111,8 @@ class Served:
     def delete(self, table: str, key: Key) -> bool:
         """Delete a row; whether there was one."""
         try:
-            Table(self._client.transport, table, dict).delete(key)
+            with self._knowing(table):
+                self._client.table(table).delete(key)
         except NotThere as error:
             if error.slug == "unknown-row":
                 return False
@@ -138,7 +157,7 @@ def served(place: str, principal: str = "", reason: str = "") -> Iterator[Served
         return
     why = f"for {principal}" + (f": {reason}" if reason else "") if principal else reason
     with client_of(address, reason=why) as client:
-        yield Served(client)
+        yield Served(client, place)
 
 
 def refuse_declare(declare: str | None) -> None:
