@@ -83,10 +83,11 @@ class Topics(Reading):
         by_hour = rows.producers.index("by_hour", lambda row: row.hour)
         self._numbers = store.sequence(SEQUENCE)
         self._count = store.counter(SEQUENCE)
-        self._appender = Appender(rows, producers, self._find, self._landed, min(CHUNK_BYTES, room), self.metrics)
+        self._appender = Appender(
+            rows, producers, self._find, self._landed, min(CHUNK_BYTES, room), self.metrics
+        )
         self._publisher = Publisher(store, self._appender, self.metrics)
-        self.tails = Tails(store, rows, self, self.metrics)
-        """Who follows, for those who follow by hand: `slices` and `aslices` are made of it."""
+        self._tails = Tails(store, rows, self, self.metrics)
         self._sweeper = Sweeper(store, rows, by_hour, self.options.producer_seconds)
 
     # -- topics ---------------------------------------------------------------------------------
@@ -109,7 +110,7 @@ class Topics(Reading):
         row = self._rows.need(tx, topic)
         self._sweeper.delete(tx, row)
         self._count.add(tx, -1)
-        tx.after(self.tails.wakes.announce, row.id)
+        tx.after(self._tails.wakes.announce, row.id)
         return row.info()
 
     def truncate(self, tx: Transaction, topic: str, before: int) -> TopicInfo:
@@ -181,9 +182,14 @@ class Topics(Reading):
         metrics.appends += appends
         metrics.messages += messages
         metrics.bytes += size
-        self.tails.wakes.announce(topic)
+        self._tails.wakes.announce(topic)
 
     # -- following ------------------------------------------------------------------------------
+
+    @property
+    def tails(self) -> Tails:
+        """What `slices` and `aslices` are made of, for those who wait and read by hand."""
+        return self._tails
 
     def slices(
         self,
@@ -200,8 +206,8 @@ class Topics(Reading):
         Raises UnknownTopic, also once the topic is deleted; OffsetTruncated when it keeps less than
         whoever is slow has yet to read: go on from its `first`; OffsetUnknown; LogFailed."""
         refuse_event_loop("slices", "`async for slice in topics.aslices()`")
-        tail = self.tails.begin(topic, start, limit, bytes)
-        return self.tails.slices(tail, timeout)
+        tail = self._tails.begin(topic, start, limit, bytes)
+        return self._tails.slices(tail, timeout)
 
     def aslices(
         self,
@@ -213,8 +219,8 @@ class Topics(Reading):
         timeout: float | None = None,
     ) -> AsyncIterator[Slice]:
         """`slices` for coroutines."""
-        tail = self.tails.begin(topic, start, limit, bytes)
-        return self.tails.aslices(tail, timeout)
+        tail = self._tails.begin(topic, start, limit, bytes)
+        return self._tails.aslices(tail, timeout)
 
     def follow(
         self, topic: str, start: Start = "latest", *, timeout: float | None = None

@@ -14,7 +14,7 @@ the last position that he saw misses nothing and sees nothing twice.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
 from contextlib import suppress
 from itertools import islice
 from typing import Any, Final, Literal, Protocol
@@ -181,9 +181,9 @@ class Heart:
         await asyncio.gather(self._gone, self._draining, return_exceptions=True)
 
 
-def draining(scope: Scope) -> asyncio.Event:
+def draining(scope: Mapping[str, Any]) -> asyncio.Event:
     """The event that is set once the server stops; one that never is, where nobody says so."""
-    event: asyncio.Event | None = scope.get("extensions", {}).get(DRAINING)
+    event: asyncio.Event | None = (scope.get("extensions") or {}).get(DRAINING)
     return asyncio.Event() if event is None else event
 
 
