@@ -33,6 +33,7 @@ from walnut.jobs.ledger import CANCELLED, Ledger, nobody
 from walnut.jobs.loop_thread import LoopThread
 from walnut.jobs.model import SECOND, Job, JobsOptions, Late, Missed, Schedule, State, Timer
 from walnut.jobs.outcome import MOST_SECONDS, Failure, Outcome, Success
+from walnut.jobs.overview import JobTables
 from walnut.jobs.recurrence import Recurrence
 from walnut.jobs.registry import Action
 from walnut.jobs.steps import Steps
@@ -323,6 +324,11 @@ class Jobs(Declaring):
         self._leases.report(tx, job.id, job.attempt, outcome)
 
     # -- reading --------------------------------------------------------------------------------
+
+    @property
+    def tables(self) -> JobTables:
+        """The tables of jobs, for `walnut.jobs.overview`."""
+        return JobTables(self._ledger, self._timers, self._steps)
 
     def get(self, reader: Reader, job: Job | str) -> Job | None:
         """A job as it stands; None if there is none."""
