@@ -19,6 +19,7 @@ from types import FrameType
 from typing import Final
 
 import click
+import msgspec
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
@@ -100,7 +101,7 @@ def _parts(watched: Watched, out: Console, height: int | None) -> Iterator[Rende
             (sparkline(watched.rates, width, unicode=unicode), "green"),
             f"  {rate(max(watched.rates))}/s",
         )  # fmt: skip
-    yield facts(seen)
+    yield facts(msgspec.structs.replace(seen, per_second=None))  # it is above
     told = [warning(text) for text in warnings(seen)]
     yield from told[:2] if height is not None and height <= 30 else told
     columns = [

@@ -23,6 +23,7 @@ from walnut.client.address import Address, parse
 from walnut.client.feed import Feed
 from walnut.client.model import Change, Committed, TableInfo, key_json
 from walnut.client.table import Table
+from walnut.client.topic import Keeping, Message, Topic, TopicInfo, given
 from walnut.client.transport import PATIENCE, TIMEOUT, Query, Transport
 
 Row = TypeVar("Row")
@@ -106,6 +107,28 @@ class Client:
         answer = self.transport.request("POST", "/v1/transaction", body=body, key=key)
         done = msgspec.json.decode(answer.body, type=Committed)
         return msgspec.structs.replace(done, repeated=answer.repeated)
+
+    # -- topics -------------------------------------------------------------------------------
+
+    def topic(self, name: str) -> Topic:
+        """A topic, there or not."""
+        return Topic(self.transport, name)
+
+    def topics(self) -> Iterator[TopicInfo]:
+        """The topics that this token may read, by name."""
+        return self.pages("/v1/topics", TopicInfo)
+
+    def create_topic(
+        self, name: str, keeping: Keeping | None = None, *, key: str | None = None
+    ) -> TopicInfo:
+        """Make a topic, which keeps messages as given, or as walnut.toml says. Raises Conflict."""
+        wanted = {"name": name} | ({} if keeping is None else {"options": keeping})
+        answer = self.transport.request(
+            "POST", "/v1/topics", body=msgspec.json.encode(wanted), headers=JSON, key=key
+        )
+        return msgspec.json.decode(answer.body, type=TopicInfo)
+
+    # -- changes ------------------------------------------------------------------------------
 
     def changes(
         self,
@@ -202,6 +225,10 @@ class Operations:
     ) -> Self:
         """Add to a counter; go on only if it then is within these limits."""
         return self._add("add", counter=counter, amount=amount, at_least=at_least, at_most=at_most)
+
+    def append(self, topic: str, messages: Sequence[bytes | Message]) -> Self:
+        """Append messages to a topic."""
+        return self._add("append", topic=topic, messages=[given(message) for message in messages])
 
     def _add(self, op: str, **fields: Any) -> Self:
         given = {name: value for name, value in fields.items() if value is not None}

@@ -17,6 +17,7 @@ import msgspec
 
 from walnut.jobs.model import Job, State
 from walnut.jobs.overview import JobTables
+from walnut.log.readable import Readable
 from walnut.log.seek import lsn_at
 from walnut.store.keyring import Keyring
 from walnut.store.keys import encode
