@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -48,15 +49,15 @@ def problem(slug: str, status: int, detail: str = "", retry_after: int | None = 
 def events(*lines: str) -> bytes:
     """A stream of Server-Sent Events, after which the server hangs up."""
     body = "".join(f"{line}\n\n" for line in lines).encode()
-    return (
-        b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n" + body
-    )
+    return b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n" + body
 
 
 class Scripted:
     """Gives the replies in turn, then goes on with the last. Remembers what was asked."""
 
-    def __init__(self, replies: Sequence[Reply | Callable[[Request], Reply]], path: Path | None = None) -> None:
+    def __init__(
+        self, replies: Sequence[Reply | Callable[[Request], Reply]], path: Path | None = None
+    ) -> None:
         self._replies = list(replies)
         self.requests: list[Request] = []
         if path is None:
@@ -76,10 +77,8 @@ class Scripted:
 
     def __exit__(self, *_: object) -> None:
         for connection in [self._socket, *self._open]:
-            try:
+            with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
             connection.close()
         for thread in self._threads:
             thread.join()

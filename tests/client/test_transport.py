@@ -161,16 +161,15 @@ def test_a_problem_is_an_error_of_its_status_with_its_slug(
 
 
 def test_a_refusal_that_is_no_problem_document_tells_its_status() -> None:
-    with Scripted([answer(b"<html>", 502, {"Content-Type": "text/html"})]) as server:
-        with pytest.raises(ServerFailed, match="answered 502"):
-            transport(server).request("GET", "/v1/x")
+    page = answer(b"<html>", 502, {"Content-Type": "text/html"})
+    with Scripted([page]) as server, pytest.raises(ServerFailed, match="answered 502"):
+        transport(server).request("GET", "/v1/x")
 
 
 def test_an_answer_larger_than_any_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("walnut.client.transport.MAX_ANSWER", 3)
-    with Scripted([answer(b"1234")]) as server:
-        with pytest.raises(BadAnswer):
-            transport(server).request("GET", "/v1/x")
+    with Scripted([answer(b"1234")]) as server, pytest.raises(BadAnswer):
+        transport(server).request("GET", "/v1/x")
 
 
 # -- tries ----------------------------------------------------------------------------------------
@@ -184,7 +183,9 @@ def test_where_no_server_ever_answered_it_says_so_at_once(tmp_path: Path) -> Non
 
 
 def test_a_lost_write_is_sent_again_under_the_same_key() -> None:
-    with Scripted([None, answer(b"cut off", cut=2), problem("overloaded", 503, retry_after=1), answer(b"1")]) as server:
+    with Scripted(
+        [None, answer(b"cut off", cut=2), problem("overloaded", 503, retry_after=1), answer(b"1")]
+    ) as server:
         time = Time()
         assert transport(server, time).request("POST", "/v1/x", body=b"w").body == b"1"
         keys = {request.headers["idempotency-key"] for request in server.requests}
@@ -206,9 +207,8 @@ def test_a_write_that_is_never_answered_has_an_unknown_outcome_and_tells_its_key
 
 
 def test_a_read_that_is_never_answered_is_unreachable() -> None:
-    with Scripted([None]) as server:
-        with pytest.raises(Unreachable):
-            transport(server, patience=5.0).request("GET", "/v1/x")
+    with Scripted([None]) as server, pytest.raises(Unreachable):
+        transport(server, patience=5.0).request("GET", "/v1/x")
 
 
 def test_a_write_that_was_only_refused_as_too_much_changed_nothing() -> None:
@@ -240,7 +240,7 @@ def test_a_server_that_is_gone_after_it_was_met_is_waited_for(tmp_path: Path) ->
         if len(time.waits) == 3:
             (tmp_path / "later").rename(path)
 
-    client._sleep = sleep
+    client._waiting.sleep = sleep  # type: ignore[method-assign]
     with again:
         assert client.request("PUT", "/v1/x").body == b"2"
 
@@ -256,7 +256,9 @@ END = 'event: end\nid: 9\ndata: {"reason":"complete","position":"9"}'
 
 
 def test_a_stream_that_is_cut_goes_on_behind_its_last_event() -> None:
-    with Scripted([events("id: 1\ndata: a", "id: 2\ndata: b"), None, events("id: 3\ndata: c", END)]) as server:
+    with Scripted(
+        [events("id: 1\ndata: a", "id: 2\ndata: b"), None, events("id: 3\ndata: c", END)]
+    ) as server:
         assert list(follow(server, "0")) == [b"a", b"b", b"c"]
         asked = [request.headers["last-event-id"] for request in server.requests]
         assert asked == ["0", "2", "2"]
@@ -269,7 +271,9 @@ def test_an_event_that_is_cut_in_the_middle_is_not_told() -> None:
 
 
 def test_a_server_that_drains_is_asked_again_where_it_ended() -> None:
-    drained = events("id: 1\ndata: a", 'event: end\nid: 5\ndata: {"reason":"draining","position":"5"}')
+    drained = events(
+        "id: 1\ndata: a", 'event: end\nid: 5\ndata: {"reason":"draining","position":"5"}'
+    )
     with Scripted([drained, events(END)]) as server:
         assert list(follow(server)) == [b"a"]
         assert server.requests[1].headers["last-event-id"] == "5"

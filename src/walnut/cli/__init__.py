@@ -23,6 +23,7 @@ from typing import Any, NoReturn
 import click
 
 from walnut.cli.groups import Groups
+from walnut.client.place import TOKEN, URL
 
 REFUSED = 1
 WRONG_USE = 2
@@ -104,8 +105,14 @@ def _print_version(ctx: click.Context, _param: click.Parameter, wanted: bool) ->
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version,
     help="Show the version and exit.",
 )  # fmt: skip
-def walnut() -> None:
+@click.option(
+    "--url", envvar=URL, metavar="URL", is_eager=True,
+    help="Ask the server at this address, in place of the DIR of any command; also behind the "
+    f"command, or in {URL}. {TOKEN} has the token.",
+)  # fmt: skip
+def walnut(url: str | None) -> None:
     """Walnut: one write-ahead log, and the backend that grows on it."""
+    del url  # `Groups` has put it where it belongs
 
 
 def main() -> None:
@@ -129,4 +136,3 @@ def _let_go_of_stdout() -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)
-

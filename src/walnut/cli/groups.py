@@ -12,10 +12,19 @@ from typing import Final
 
 import click
 
+from walnut.client.place import takes_place, with_url
+
 COMMANDS: Final = {
+    "init": "walnut.server.cli",
+    "serve": "walnut.server.cli",
+    "config": "walnut.server.cli",
+    "restart": "walnut.server.cli",
+    "status": "walnut.cli.status",
+    "top": "walnut.cli.top",
     "log": "walnut.log.cli",
     "store": "walnut.store.cli",
     "jobs": "walnut.jobs.cli",
+    "completion": "walnut.cli.completion",
 }
 """The module of each command, which has it under the command's name. In the order of the help."""
 
@@ -44,3 +53,17 @@ class Groups(click.Group):
                 "pip install 'walnutdb[server]'"
             ) from error
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """See click. A URL takes the place of the DIR that the command inside begins with."""
+        name, command, rest = super().resolve_command(ctx, args)
+        inside = command
+        before: list[str] = []
+        if isinstance(command, click.Group):
+            inside = command.get_command(ctx, rest[0]) if rest else None
+            before, rest = rest[:1], rest[1:]
+        if inside is not None and takes_place(inside):
+            rest = with_url(rest, ctx.params.get("url"))
+        return name, command, [*before, *rest]

@@ -63,7 +63,9 @@ def parse(place: str | os.PathLike[str]) -> Address:
         return Address(path=unquote(text.removeprefix("unix:").removeprefix("//")))
     if not is_url(text):
         if "://" in text:
-            raise BadAddress(f"{text!r} is no address of a server: write http://, https:// or unix:")
+            raise BadAddress(
+                f"{text!r} is no address of a server: write http://, https:// or unix:"
+            )
         path = Path(text)
         return Address(path=str(path if path.suffix == ".sock" else path / SOCKET))
     parts = urlsplit(text)
@@ -74,7 +76,9 @@ def parse(place: str | os.PathLike[str]) -> Address:
     if not parts.hostname or parts.query or parts.fragment:
         raise BadAddress(f"{text!r} is no address of a server: write http://host:port")
     if parts.username is not None:
-        raise BadAddress("a token does not belong into an address, which is shown and logged: give it as the token (WALNUT_TOKEN)")
+        raise BadAddress(
+            "a token does not belong into an address, which is shown and logged: give it as the token (WALNUT_TOKEN)"
+        )
     tls = parts.scheme == "https"
     return Address(
         host=parts.hostname,
@@ -120,8 +124,8 @@ def connect_unix(path: str, timeout: float) -> socket.socket:
 
 def _connect_far(connection: socket.socket, path: str) -> None:
     """By a name of its directory that is short, as Linux has one for every open file."""
-    directory = os.open(os.path.dirname(path) or ".", os.O_RDONLY)
+    directory = os.open(Path(path).parent, os.O_RDONLY)
     try:
-        connection.connect(f"/proc/self/fd/{directory}/{os.path.basename(path)}")
+        connection.connect(f"/proc/self/fd/{directory}/{Path(path).name}")
     finally:
         os.close(directory)

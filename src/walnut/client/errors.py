@@ -26,7 +26,7 @@ class ClientError(Exception):
 
 
 class BadAddress(ClientError, ValueError):
-    """This is no URL, socket or data directory."""
+    """What was given is no URL, socket or data directory."""
 
 
 class Unreachable(ClientError):

@@ -1,6 +1,6 @@
 """Streams of events that go on where they were cut: Server-Sent Events, read to their positions.
 
-    GET, Last-Event-ID: 41 ─▶ id: 42, data ─▶ yielded ─▶ ... ╳ cut, or `end: draining`
+    GET, Last-Event-ID: 41 ─▶ id: 42, data ─▶ yielded ─▶ ... x cut, or `end: draining`
          ▲ after a pause, with the id of the last event that was yielded ─────┘
 
 What must stay true: an event is yielded once, in order, whatever happens to the connection; the
@@ -86,7 +86,7 @@ class Feed:
         if problem := ending.get("problem"):
             raise refusal(int(problem.get("status", 500)), problem, None)
         self.position = str(ending.get("position") or self.position)
-        return ending.get("reason") == "complete"
+        return bool(ending.get("reason") == "complete")
 
     def _events(self) -> Iterator[Event]:
         headers = {"Accept": "text/event-stream"}

@@ -2,7 +2,7 @@
 write when there is no answer.
 
     request ─▶ connection (kept, or new) ─▶ answer
-                 ╳ lost ─▶ again with the same idempotency key ─▶ ... until `patience` is over
+                 x lost ─▶ again with the same idempotency key ─▶ ... until `patience` is over
                                                 └ a write whose bytes were sent: OutcomeUnknown
                                                 └ nothing was ever sent: Unreachable
 
@@ -62,6 +62,11 @@ class Answer(msgspec.Struct, frozen=True):
         text = self.headers.get("walnut-lsn", "")
         return int(text) if text.isdecimal() else 0
 
+    @property
+    def repeated(self) -> bool:
+        """It answers what had been done before, under the same idempotency key."""
+        return self.headers.get("idempotency-replayed") == "true"
+
 
 class Transport:
     """Speaks to one server. Any number of threads may use it.
@@ -74,6 +79,7 @@ class Transport:
         address: Address,
         *,
         token: str = "",
+        reason: str = "",
         timeout: float = TIMEOUT,
         patience: float = PATIENCE,
         tls: ssl.SSLContext | None = None,
@@ -82,17 +88,22 @@ class Transport:
         chance: Callable[[], float] = random.random,
     ) -> None:
         self.address = address
-        self._token = token
+        self._headers: dict[str, str | bytes] = {"User-Agent": "walnut-client"}
+        if token:
+            self._headers["Authorization"] = f"Bearer {token}"
+        if reason:
+            self._headers["Walnut-Reason"] = " ".join(reason.split()).encode()
         self._timeout = timeout
-        self._patience = patience
         self._tls = tls
-        self._clock = clock
-        self._sleep = sleep
-        self._chance = chance
+        self._waiting = Waiting(patience, clock, sleep, chance)
         self._idle: deque[http.client.HTTPConnection] = deque(maxlen=KEPT)
         self._lock = threading.Lock()
-        self._met = False
+        self.met = False
         """Whether a server has ever answered here: one that has will be back."""
+
+    def pause(self, number: int) -> None:
+        """Wait before the given try of something that is made of several requests."""
+        self._waiting.pause(number)
 
     # -- one answer ---------------------------------------------------------------------------
 
@@ -112,7 +123,7 @@ class Transport:
         if method != "GET":
             key = key or uuid.uuid4().hex
             wanted["Idempotency-Key"] = key
-        tries = Tries(self, key or "", patience)
+        tries = Tries(self, self._waiting, key or "", patience)
         while True:
             try:
                 with self._sent(method, path, query, body, wanted, tries) as response:
@@ -138,7 +149,7 @@ class Transport:
     ) -> Iterator[http.client.HTTPResponse]:
         """An answer that goes on: to be read with `readline`, which raises OSError or
         http.client.HTTPException where it was cut. It is begun again as requests are."""
-        tries = Tries(self, "", None)
+        tries = Tries(self, self._waiting, "")
         while True:
             connection = self._connection(fresh=True)
             try:
@@ -161,11 +172,6 @@ class Transport:
         finally:
             response.close()
             connection.close()
-
-    def pause(self, number: int) -> None:
-        """Wait before the given try of something: longer each time, jittered."""
-        longest = min(FIRST_PAUSE * 2.0 ** min(number, 16), LONGEST_PAUSE)
-        self._sleep(longest * (0.5 + self._chance() / 2))
 
     # -- connections --------------------------------------------------------------------------
 
@@ -214,7 +220,7 @@ class Transport:
                 method,
                 self.address.base + path + _query(query),
                 body,
-                {**self._credential(), "User-Agent": "walnut-client", **headers},
+                {**self._headers, **headers},
             )
         return connection.getresponse()
 
@@ -226,9 +232,6 @@ class Transport:
             if len(data) <= MAX_ANSWER:
                 return data
         raise BadAnswer(f"{self.address} answered with more than {MAX_ANSWER} bytes")
-
-    def _credential(self) -> dict[str, str]:
-        return {"Authorization": f"Bearer {self._token}"} if self._token else {}
 
     def _connection(self, *, fresh: bool) -> http.client.HTTPConnection:
         """An idle one, or a new one; a fresh one where idle ones may be of a server that is gone."""
@@ -253,14 +256,38 @@ class Transport:
                 self._idle.pop().close()
 
 
+class Waiting:
+    """How tries again are spaced, and when they end."""
+
+    def __init__(
+        self,
+        patience: float,
+        clock: Callable[[], float],
+        sleep: Callable[[float], None],
+        chance: Callable[[], float],
+    ) -> None:
+        self.patience = patience
+        self.clock = clock
+        self.sleep = sleep
+        self._chance = chance
+
+    def pause(self, number: int) -> None:
+        """Wait before the given try of something: longer each time, jittered."""
+        longest = min(FIRST_PAUSE * 2.0 ** min(number, 16), LONGEST_PAUSE)
+        self.sleep(longest * (0.5 + self._chance() / 2))
+
+
 class Tries:
     """What is known of one request, and how long it is tried again."""
 
-    def __init__(self, transport: Transport, key: str, patience: float | None) -> None:
+    def __init__(
+        self, transport: Transport, waiting: Waiting, key: str, patience: float | None = None
+    ) -> None:
         self.number = 0
         self._of = transport
+        self._waiting = waiting
         self._key = key
-        self._until = transport._clock() + (transport._patience if patience is None else patience)
+        self._until = waiting.clock() + (waiting.patience if patience is None else patience)
         self._in_flight = False
         self._unknown = False
 
@@ -271,7 +298,7 @@ class Tries:
     def answered(self) -> None:
         """It was answered, whatever with."""
         self._in_flight = False
-        self._of._met = True
+        self._of.met = True
 
     def lost(self, error: OSError | http.client.HTTPException) -> None:
         """There was no answer. Returns after a pause if it is to be sent again.
@@ -285,7 +312,7 @@ class Tries:
                 f"{self._of.address} has a certificate that is not trusted here "
                 f"({error.verify_message}): give the one it was signed by"
             ) from error
-        hopeful = self._of._met or self._unknown or self.number > 0 or idle_was_closed
+        hopeful = self._of.met or self._unknown or self.number > 0 or idle_was_closed
         if hopeful and self._wait(0.0 if idle_was_closed else None):
             return
         self._give_up(error)
@@ -302,12 +329,12 @@ class Tries:
     def _wait(self, least: float | None) -> bool:
         """Wait for the next try; False if there is no time left for it."""
         self.number += 1
-        if self._of._clock() + (LONGEST_PAUSE if least is None else least) >= self._until:
+        if self._waiting.clock() + (LONGEST_PAUSE if least is None else least) >= self._until:
             return False
         if least is None:
-            self._of.pause(self.number)
+            self._waiting.pause(self.number)
         else:
-            self._of._sleep(least)
+            self._waiting.sleep(least)
         return True
 
     def _give_up(self, error: Exception) -> None:

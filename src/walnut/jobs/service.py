@@ -6,7 +6,7 @@ to the store, and begins again at the next start.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, ClassVar
 
 import msgspec
@@ -14,10 +14,12 @@ from prometheus_client import Metric
 
 from walnut.jobs.jobs import Jobs
 from walnut.jobs.model import JobsOptions
+from walnut.jobs.problems import PROBLEMS
 from walnut.store.store import Store
 from walnut.subsystem.metrics import by, counter, seconds
 from walnut.subsystem.model import Subsystem
 from walnut.subsystem.units import Bytes, Seconds
+from walnut.web.problems import Kind
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 
@@ -96,6 +98,10 @@ class Service(Subsystem[JobsSettings]):
         if self.jobs is not None:
             await self.jobs.stop(0.0)
 
+    def problems(self) -> Mapping[type[Exception], Kind]:
+        """See Subsystem."""
+        return PROBLEMS
+
     def status(self) -> JobsStatus | None:
         """See Subsystem."""
         if self.jobs is None:
@@ -124,7 +130,9 @@ class Service(Subsystem[JobsSettings]):
         }
         yield counter("jobs_started", "Attempts begun.", counts.started)
         yield by("end", "jobs_ended", "Attempts, by how they ended.", ends, grows=True)
-        yield counter("jobs_recovered", "Attempts that nobody was making any more.", counts.recovered)
+        yield counter(
+            "jobs_recovered", "Attempts that nobody was making any more.", counts.recovered
+        )
         yield counter("jobs_timers_fired", "Timers.", counts.fired)
         yield counter("jobs_timers_failed", "Timers whose action raised.", counts.fire_failures)
         yield seconds("jobs_wait", "From being ready to the start of an attempt.", counts.wait)

@@ -25,6 +25,7 @@ FORMAT: Final = 1
 """Of the directory as a whole. Raised when an older Walnut could not make sense of it."""
 
 IDENTITY: Final = "walnut.json"
+HALF: Final = f"{IDENTITY}.new"
 LOCK: Final = "lock"
 SOCKET: Final = "walnut.sock"
 PRIVATE: Final = 0o700
@@ -85,7 +86,8 @@ class DataDirectory:
             )
         identity = self._read_identity()
         if identity is None:
-            found = sorted(one.name for one in self.path.iterdir() if one.name != LOCK)
+            ours = {LOCK, HALF}  # what a first start that was interrupted leaves
+            found = sorted(one.name for one in self.path.iterdir() if one.name not in ours)
             if found:
                 raise DirectoryUnusable(
                     f"{self.path} is not a Walnut data directory and not empty ({found[0]} is in it): "
@@ -114,7 +116,7 @@ class DataDirectory:
 
     def _write_identity(self) -> None:
         made = Identity(format=FORMAT, made_by=self._version)
-        half = self.path / f"{IDENTITY}.new"
+        half = self.path / HALF
         half.unlink(missing_ok=True)
         descriptor = os.open(half, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _FILE)
         with open(descriptor, "wb") as file:  # noqa: PTH123 -- a descriptor, for its mode
@@ -134,7 +136,11 @@ class DataDirectory:
         if not _locked(descriptor):
             os.close(descriptor)
             running = _read_running(self.path)
-            who = f"process {running.pid} (Walnut {running.version})" if running else "another process"
+            who = (
+                f"process {running.pid} (Walnut {running.version})"
+                if running
+                else "another process"
+            )
             raise DirectoryInUse(
                 f"{who} has the data directory {self.path} open: stop it, or take another with --data"
             )
@@ -185,7 +191,9 @@ def running_in(path: Path) -> Running:
                 return running
         finally:
             os.close(descriptor)
-    raise NotRunning(f"no server has {path} open: start one with `walnut serve`, or name its --data")
+    raise NotRunning(
+        f"no server has {path} open: start one with `walnut serve`, or name its --data"
+    )
 
 
 def _read_running(path: Path) -> Running | None:

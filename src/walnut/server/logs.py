@@ -22,16 +22,28 @@ from walnut.server.config.model import LoggingSection
 
 HIDDEN: Final = "(hidden)"
 
+LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+"""As Python's logging numbers them."""
+
 _SECRET_KEYS: Final = frozenset(
-    {"authorization", "cookie", "set-cookie", "set_cookie", "password", "secret", "token", "api_key"}
+    {
+        "authorization",
+        "cookie",
+        "set-cookie",
+        "set_cookie",
+        "password",
+        "secret",
+        "token",
+        "api_key",
+    }
 )
 """Fields whose value is never written, in whatever mapping they stand."""
 
 _SECRETS: Final = re.compile(
     r"(walnut_[A-Za-z0-9]+_)[A-Za-z0-9_-]{8,}"  # our tokens; who they are of stays visible
-    r"|(\b(?:[Bb]earer|[Bb]asic) +)[A-Za-z0-9._~+/=-]+"
+    r"|(\b(?:[Bb]earer|[Bb]asic) +)[A-Za-z0-9._~+/=-]{8,}"
     r"|(\b(?i:authorization|cookie|password|secret|access_token|api_key)[\"']?\s*[:=]\s*[\"']?)"
-    r"(?!\(hidden\))[^\s\"',;&]+"
+    r"(?!\(hidden\))(?:(?i:bearer|basic) +)?[^\s\"',;&]+"
     r"|(://[^/\s:@]*:)[^/\s@]+(?=@)"  # a URL's password
 )
 
@@ -82,7 +94,7 @@ def configure(section: LoggingSection, stream: TextIO | None = None) -> None:
 
 def set_level(section: LoggingSection) -> None:
     """Write what is of this level or above."""
-    level = logging.getLevelNamesMapping()[section.level.upper()]
+    level = LEVELS[section.level]
     logging.getLogger().setLevel(level)
     for name, least in _QUIET.items():
         logging.getLogger(name).setLevel(max(level, least))

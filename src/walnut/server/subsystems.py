@@ -53,6 +53,10 @@ def make(
     classes: Mapping[str, type[AnySubsystem]], settings: Settings, resources: Resources
 ) -> list[AnySubsystem]:
     """The subsystems that are switched on. Raises InvalidConfig if one needs another that is not."""
+    if "store" not in settings.enabled:
+        raise InvalidConfig(
+            ("[store] can't be switched off: the server keeps its tokens in it, and all else",)
+        )
     problems = tuple(
         f"[{name}] needs [{need}], which is switched off: switch {need} on, or {name} off too"
         for name, one in classes.items()
@@ -66,3 +70,8 @@ def make(
         for name, one in classes.items()
         if name in settings.enabled
     ]
+
+
+def owned(classes: Mapping[str, type[AnySubsystem]]) -> dict[str, Sequence[str]]:
+    """The tables of the server itself and of each subsystem, whether it is switched on or not."""
+    return {"server": ("server.*",), **{name: one.tables for name, one in classes.items()}}

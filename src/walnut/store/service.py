@@ -9,18 +9,24 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterator
-from typing import ClassVar, Final
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar, Final
 
 import msgspec
 from prometheus_client import Metric
 
 from walnut.log.model import LogOptions, SlotStat
+from walnut.store.backups import Backups
 from walnut.store.model import DAY, MIB, StoreOptions
+from walnut.store.problems import PROBLEMS
 from walnut.store.store import Store
 from walnut.subsystem.metrics import by, counter, gauge, seconds
 from walnut.subsystem.model import ServerInfo, Subsystem
 from walnut.subsystem.units import Bytes, Seconds
+from walnut.web.problems import Kind
+
+if TYPE_CHECKING:
+    from litestar.types import ControllerRouterHandler
 
 PROGRESS_SECONDS: Final = 2.0
 """Between two lines that say how far recovery is."""
@@ -42,6 +48,7 @@ class StoreSettings(msgspec.Struct, frozen=True, kw_only=True):
         slow: a transaction that takes longer is counted and named.
         segment_size: of the log's files.
         compression: of the log: each frame that gets smaller by it, for CPU time.
+        backups: where backups may go, directories or URLs, by the names they are asked for.
     """
 
     window: Seconds | None = 7 * DAY
@@ -53,6 +60,7 @@ class StoreSettings(msgspec.Struct, frozen=True, kw_only=True):
     slow: Seconds = 0.05
     segment_size: Bytes = 64 * MIB
     compression: bool = False
+    backups: dict[str, str] = {}
 
     @property
     def options(self) -> StoreOptions:
@@ -108,6 +116,7 @@ class Service(Subsystem[StoreSettings]):
     settings: ClassVar = StoreSettings
 
     store: Store | None = None
+    backups: Backups | None = None
 
     async def start(self) -> None:
         """Open it: recover its log, fold what the tables miss. Raises as `Store`."""
@@ -120,14 +129,28 @@ class Service(Subsystem[StoreSettings]):
             opened.redo.transactions,
             opened.redo.seconds,
         )
+        self.backups = Backups(opened, self.config.backups)
         self.resources.provide(opened)
+        self.resources.provide(self.backups)
 
     async def stop(self) -> None:
         """Flush the tables and close the log. Raises as `Store.close`."""
+        if self.backups is not None:
+            await self.backups.close()
+        self.resources.withdraw(Backups)
         self.resources.withdraw(Store)
         if self.store is not None:
             await asyncio.to_thread(self.store.close)
 
+    def routes(self) -> Sequence[ControllerRouterHandler]:
+        """See Subsystem."""
+        from walnut.store.api import routes  # noqa: PLC0415 -- Litestar, for a server alone
+
+        return routes(self.resources)
+
+    def problems(self) -> Mapping[type[Exception], Kind]:
+        """See Subsystem."""
+        return PROBLEMS
 
     def status(self) -> StoreStatus | None:
         """See Subsystem. Reads the seals of the log's segments."""
@@ -190,17 +213,19 @@ def _store_metrics(store: Store) -> Iterator[Metric]:
         "repeated": metrics.repeats,
         "refused": metrics.refused,
     }
-    yield by(
-        "end", "store_transactions", "Transactions, by how they ended.", ends, grows=True
-    )
+    yield by("end", "store_transactions", "Transactions, by how they ended.", ends, grows=True)
     yield counter("store_slow", "Transactions that took too long.", metrics.slow_count)
     yield counter("store_checkpoints", "Flushes of the tables.", metrics.checkpoints)
     yield seconds("store_turn", "Waiting for the transaction before.", metrics.turn)
     yield seconds("store_function", "In transaction functions.", metrics.function)
-    yield seconds("store_durable", "From a function's beginning until it was durable.", metrics.durable)
+    yield seconds(
+        "store_durable", "From a function's beginning until it was durable.", metrics.durable
+    )
     yield seconds("store_apply", "To write a group to the tables.", metrics.apply)
     yield gauge("store_applied_lsn", "What readers see the state after.", store.applied_lsn)
-    yield gauge("store_checkpoint_lsn", "Up to which the tables are flushed.", store.checkpoints.lsn)
+    yield gauge(
+        "store_checkpoint_lsn", "Up to which the tables are flushed.", store.checkpoints.lsn
+    )
 
 
 class _Shown:

@@ -7,6 +7,7 @@ What must stay true: what `say_seconds` and `say_bytes` write is read back as th
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 from typing import Annotated, Final
 
 import msgspec
@@ -27,7 +28,7 @@ _SECONDS: Final = {"d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _BYTES: Final = {"GiB": 1 << 30, "MiB": 1 << 20, "KiB": 1 << 10, "B": 1}
 _DURATION: Final = re.compile(r"(?:\d+(?:\.\d+)?(?:d|h|ms|m|s) *)+", re.ASCII)
 _PART: Final = re.compile(r"(\d+(?:\.\d+)?)(d|h|ms|m|s)", re.ASCII)
-_SIZE: Final = re.compile(r"(\d{1,18}(?:\.\d{1,6})?) *(GiB|MiB|KiB|B)", re.ASCII)
+_SIZE: Final = re.compile(r"(\d{1,19}(?:\.\d{1,6})?) *(GiB|MiB|KiB|B)", re.ASCII)
 
 
 def read_seconds(text: str) -> float:
@@ -42,8 +43,8 @@ def read_bytes(text: str) -> int:
     found = _SIZE.fullmatch(text.strip())
     if found is None:
         raise ValueError(text)
-    number = float(found[1]) * _BYTES[found[2]]
-    if not number.is_integer():
+    number = Fraction(found[1]) * _BYTES[found[2]]
+    if number.denominator != 1:
         raise ValueError(text)
     return int(number)
 

@@ -22,9 +22,10 @@ from litestar.types import ControllerRouterHandler
 from walnut.web import refusals
 from walnut.web.access import ACCESS, NEED, Access, needs_credential
 from walnut.web.asgi import App, Receive, Scope, Send
+from walnut.web.bodies import again
 from walnut.web.caller import caller_of
 from walnut.web.errors import ClientGone, RouteUndeclared
-from walnut.web.express import Declined, Express, again
+from walnut.web.express import Declined, Express
 from walnut.web.openapi import describe
 from walnut.web.problems import Problems
 
@@ -67,6 +68,7 @@ class Api:
                 tags=[Tag(name, words) for name, words in (tags or {}).items()],
             ),
             logging_config=None,
+            request_max_body_size=None,  # whoever is in front of it has a limit
         )
         self._ordinary: App = cast("App", self.litestar)
         check_declared(self.litestar)

@@ -34,7 +34,8 @@ from litestar.serialization import default_serializer
 
 from walnut.web.access import NEED, Access, Need
 from walnut.web.answer import Answer
-from walnut.web.asgi import Message, Receive, Scope, Send
+from walnut.web.asgi import Receive, Scope, Send
+from walnut.web.bodies import read_body
 from walnut.web.caller import KEY
 from walnut.web.errors import ClientGone, ExpressUnsupported
 from walnut.web.problems import Rendered
@@ -199,31 +200,6 @@ class Express:
 async def _send(send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body, "more_body": False})
-
-
-async def read_body(receive: Receive) -> bytes:
-    """All of a request's body; whoever gave `receive` sees to its limits. Raises ClientGone."""
-    message = await receive()
-    if message["type"] == "http.request" and not message.get("more_body"):
-        body: bytes = message.get("body", b"")
-        return body
-    parts = []
-    while message["type"] == "http.request":
-        parts.append(message.get("body", b""))
-        if not message.get("more_body"):
-            return b"".join(parts)
-        message = await receive()
-    raise ClientGone("the client hung up before its request was there")
-
-
-def again(body: bytes, receive: Receive) -> Receive:
-    """A `receive` that begins with a body that was read."""
-    pending: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
-
-    async def replay() -> Any:
-        return pending.pop() if pending else await receive()
-
-    return replay
 
 
 def _from_query(query: bytes, kind: type[msgspec.Struct]) -> dict[str, Any]:

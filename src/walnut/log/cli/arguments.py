@@ -7,9 +7,12 @@ from datetime import datetime
 
 import click
 
+from walnut.client.place import Directory
 from walnut.log.model import MAX_LSN
 
-directory = click.argument("directory", metavar="DIR")
+directory = click.argument("directory", metavar="DIR", type=Directory("store/log"))
+place = click.argument("directory", metavar="DIR", type=Directory("store/log", remote=True))
+"""A DIR, or the URL of a server."""
 
 
 def examples(*lines: str) -> str:

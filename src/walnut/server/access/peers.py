@@ -10,12 +10,10 @@ import os
 import pwd
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any
 
+from walnut.shutdown.asgi import PEER
 from walnut.web.errors import Unauthenticated
-
-PEER: Final = "walnut.peer"
-"""The ASGI extension in which the HTTP server puts (pid, uid, gid) of a Unix socket's other end."""
 
 
 def local_principal(scope: Mapping[str, Any], own: int | None = None) -> str | None:
@@ -23,7 +21,7 @@ def local_principal(scope: Mapping[str, Any], own: int | None = None) -> str | N
     `own` is the uid that is let in beside root: this process's if None.
 
     Raises Unauthenticated if it is another user's."""
-    peer = (scope.get("extensions") or {}).get(PEER)
+    peer = (scope.get("state") or {}).get(PEER)
     if peer is None:
         return None
     _, uid, _ = peer

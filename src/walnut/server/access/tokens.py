@@ -215,7 +215,9 @@ class Tokens:
 
     def _insert(self, tx: Transaction, token: Token) -> Token:
         if len(self._known) >= MOST_TOKENS:
-            raise TooManyTokens(f"{MOST_TOKENS} tokens exist: revoke some that are not used any more")
+            raise TooManyTokens(
+                f"{MOST_TOKENS} tokens exist: revoke some that are not used any more"
+            )
         token = msgspec.structs.replace(token, created=tx.time)
         try:
             self._table.put(tx, token)
@@ -278,7 +280,9 @@ def check_wanted(wanted: Wanted, now: int) -> None:
             f"a token can't be called {wanted.name[:80]!r}: use 1 to 64 letters, digits, '.', '_', '-'"
         )
     if not 1 <= len(wanted.scopes) <= MOST_SCOPES:
-        raise InvalidToken(f"a token has 1 to {MOST_SCOPES} scopes and this has {len(wanted.scopes)}")
+        raise InvalidToken(
+            f"a token has 1 to {MOST_SCOPES} scopes and this has {len(wanted.scopes)}"
+        )
     for scope in wanted.scopes:
         parse_scope(scope)
     if len(wanted.description) > DESCRIPTION_LENGTH or not wanted.description.isprintable():

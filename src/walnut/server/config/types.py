@@ -77,6 +77,9 @@ class Setting(msgspec.Struct, frozen=True):
         if self.unit == "bytes":
             return f'"{say_bytes(value)}"'
         # JSON's texts, numbers, truths and arrays are TOML's.
+        if isinstance(value, dict):
+            pairs = (f"{json.dumps(key)} = {json.dumps(each)}" for key, each in value.items())
+            return f"{{ {', '.join(pairs)} }}" if value else "{}"
         return json.dumps(list(value) if isinstance(value, tuple) else value)
 
 
@@ -99,7 +102,7 @@ def settings_of(section: type[msgspec.Struct]) -> list[Setting]:
         if field.default_factory is not msgspec.NODEFAULT:
             default = field.default_factory()
         assert default is not msgspec.NODEFAULT, f"{section.__name__}.{field.name} has no default"
-        assert not isinstance(default, msgspec.Struct | dict), "sections are flat"
+        assert not isinstance(default, msgspec.Struct), "sections are flat"
         found.append(
             Setting(
                 field.name,
@@ -147,6 +150,8 @@ def _words(kind: types.Type, unit: str, hint: Any) -> str:
             return "one of " + ", ".join(f'"{value}"' for value in get_args(hint))
         case types.ListType() | types.VarTupleType():
             return f"a list, each {_words(kind.item_type, '', get_args(hint)[0])}"
+        case types.DictType():
+            return 'a table of names and texts, as { name = "text" }'
     return "a text"
 
 
@@ -165,4 +170,7 @@ def _of_text(kind: types.Type, text: str) -> Any:
         case types.ListType() | types.VarTupleType():
             parts = [part.strip() for part in text.split(",")]
             return [_of_text(kind.item_type, part) for part in parts if part]
+        case types.DictType():
+            pairs = [part.partition("=") for part in text.split(",") if part.strip()]
+            return {name.strip(): value.strip() for name, _, value in pairs}
     return text

@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from walnut.client.place import Directory
 from walnut.log.errors import LogError
 from walnut.log.model import LogOptions
 from walnut.log.opening import find_directory
@@ -22,7 +23,9 @@ from walnut.store.cli import values
 from walnut.store.errors import StoreError
 from walnut.store.store import Store
 
-directory = click.argument("directory", metavar="DIR")
+directory = click.argument("directory", metavar="DIR", type=Directory("store"))
+place = click.argument("directory", metavar="DIR", type=Directory("store", remote=True))
+"""A DIR, or the URL of a server."""
 table = click.argument("table")
 format_ = click.option(
     "--format", "format_", type=click.Choice(["json", "table"]), default="json",
