@@ -19,6 +19,7 @@ COMMANDS: Final = {
     "serve": "walnut.server.cli",
     "config": "walnut.server.cli",
     "restart": "walnut.server.cli",
+    "demo": "walnut.server.cli",
     "status": "walnut.cli.status",
     "top": "walnut.cli.top",
     "log": "walnut.log.cli",
