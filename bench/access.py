@@ -7,6 +7,7 @@ python -m bench.access --wrk      # over loopback, with wrk (Debian package) and
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import signal
 import subprocess
@@ -151,10 +152,12 @@ def under_wrk() -> None:
                 script = Path(directory) / "wrk.lua"
                 script.write_text(SCRIPT % (Path(directory) / "token").read_text())
                 url = f"http://127.0.0.1:{PORT}{path}"
+                began = cpu_seconds(server.pid)
                 told = subprocess.run(
                     [wrk, "-t1", "-c64", f"-d{SECONDS}s", "--latency", "-s", str(script), url],
                     check=True, capture_output=True, text=True,
                 ).stdout  # fmt: skip
+                spent = cpu_seconds(server.pid) - began
             finally:
                 server.send_signal(signal.SIGTERM)
                 server.wait()
@@ -162,7 +165,14 @@ def under_wrk() -> None:
         shown = [
             line for line in lines if line.startswith(("Requests/sec", "50%", "99%", "Non-2xx"))
         ]
-        print(f"{name:16}{'   '.join(shown)}")
+        requests = next(int(line.split()[0]) for line in lines if " requests in " in line)
+        print(f"{name:16}{1e6 * spent / requests:6.1f} µs of CPU a request   {'   '.join(shown)}")
+
+
+def cpu_seconds(pid: int) -> float:
+    """Of a process, as Linux counts it."""
+    user, system = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 def until(true: Callable[[], bool]) -> None:

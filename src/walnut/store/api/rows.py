@@ -170,7 +170,9 @@ class _Keyless(msgspec.Struct, forbid_unknown_fields=True):
 def _document(body: bytes | msgspec.Raw, key: str) -> Document:
     given = _decoded(body, _Keyless)
     if given.key is not None and given.key != key:
-        raise InvalidKey(f"the row's own key is {given.key!r:.200} and it was to be put at {key!r:.200}")
+        raise InvalidKey(
+            f"the row's own key is {given.key!r:.200} and it was to be put at {key!r:.200}"
+        )
     return Document(key, given.value)
 
 
@@ -188,7 +190,9 @@ def _decoded(body: bytes | msgspec.Raw, kind: type[Any]) -> Any:
 
 
 def _invalid(at: str, words: str) -> InvalidRow:
-    return InvalidRow(f"{at}: {words}" if at else words, {"at": f"body.{at}".rstrip("."), "message": words})
+    return InvalidRow(
+        f"{at}: {words}" if at else words, {"at": f"body.{at}".rstrip("."), "message": words}
+    )
 
 
 class InvalidRow(InvalidRequest):
@@ -231,7 +235,9 @@ def key_in_path(table: Table[Any], scope: Mapping[str, Any]) -> Key:
     try:
         text = unquote_to_bytes(raw).decode()
     except UnicodeDecodeError as error:
-        raise InvalidKey("the key in the path is not UTF-8: encode it so, and then in %XX") from error
+        raise InvalidKey(
+            "the key in the path is not UTF-8: encode it so, and then in %XX"
+        ) from error
     return text if table.codec.row is Document else key_of_text(text)
 
 

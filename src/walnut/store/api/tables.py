@@ -136,7 +136,9 @@ class Tables:
         found = table.indexes.get(index)
         if found is None:
             there = ", ".join(sorted(table.indexes)) or "none"
-            raise UnknownIndex(f"{name} has no index {index[:NAME_LENGTH]!r}; of those it has: {there}")
+            raise UnknownIndex(
+                f"{name} has no index {index[:NAME_LENGTH]!r}; of those it has: {there}"
+            )
         return found
 
     # -- to write -------------------------------------------------------------------------------
@@ -166,7 +168,9 @@ class Tables:
         """Why a table can't be written here; None if it can."""
         owner = self.owners.owner_of(info.name)
         if owner is not None:
-            return f"{info.name} is kept by {owner}, which alone writes it: use the routes of {owner}"
+            return (
+                f"{info.name} is kept by {owner}, which alone writes it: use the routes of {owner}"
+            )
         if info.name in self.store.declared_names():
             unknown = sorted(info.indexes.keys() - self.store.declared(info.name).indexes.keys())
             if unknown:
@@ -204,7 +208,9 @@ class Tables:
                     )
                 return False
             if len(self.store.tables()) >= TABLES:
-                raise InvalidSetting(f"there are {TABLES} tables already, which is the most there can be")
+                raise InvalidSetting(
+                    f"there are {TABLES} tables already, which is the most there can be"
+                )
             self._written[name] = await asyncio.to_thread(
                 self.store.table, name, Document, key=key_of, before=before, meta=meta
             )
@@ -265,5 +271,3 @@ def _loose(info: TableInfo) -> Table[Any]:
 
 def _no_key(row: object) -> str:
     raise AssertionError(f"nobody writes {row!r:.80} through a table that is only read")
-
-
