@@ -1,7 +1,7 @@
 """What the errors of jobs mean to a caller over HTTP.
 
 What must stay true: every error of `walnut.jobs.errors` and of webhooks is here, by itself or by its
-base, or in `INTERNAL` (`tests/test_problems.py`); a slug that was published keeps its meaning.
+base, or in `INTERNAL` (`tests/jobs/test_problems.py`); a slug that was published keeps its meaning.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PROBLEMS: Final[Mapping[type[Exception], Kind]] = {
     errors.InvalidTask: Kind("invalid-argument", 422, "An argument is out of its range"),
     errors.InvalidRecurrence: Kind("invalid-recurrence", 422, "The recurrence is none"),
     errors.NeverFires: Kind("never-fires", 422, "The recurrence has no occurrence"),
-    errors.ResultTooLarge: Kind("too-large", 413, "More than may be written at once"),
+    errors.ResultTooLarge: Kind("result-too-large", 413, "More than a job may return"),
     errors.CycleInGraph: Kind("cycle", 422, "Jobs wait for one another in a circle"),
     errors.JobFailed: Kind("job-failed", 409, "The job failed for good, or was cancelled"),
     errors.ExecutorFailed: Kind("executor-failed", 503, "Nothing can be run at present", 5),

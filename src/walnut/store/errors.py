@@ -43,10 +43,6 @@ class TableNotWritable(StoreError):
     """A table was to be written by somebody who does not know what must hold in it."""
 
 
-class ConditionFailed(StoreError):
-    """A row or a number is not as whoever changes it said that it is."""
-
-
 class BackupRunning(StoreError):
     """A backup to a place was asked for while another one to it is under way."""
 

@@ -179,6 +179,10 @@ class Store(Caller):
         """What the store knows of a table, declared here or not; None if there is none."""
         return self._declared.catalog.get(self, name)
 
+    def infos(self) -> dict[int, TableInfo]:
+        """What the store knows of all tables, by their numbers."""
+        return self._declared.by_id(self)
+
     def sequence(self, name: str) -> NumberSequence:
         """A sequence: numbers from 1, each given once, without gaps."""
         return NumberSequence(self._declared.sequences, name)

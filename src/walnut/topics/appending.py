@@ -18,7 +18,7 @@ import msgspec
 from walnut.store.transaction import Transaction
 from walnut.topics.columns import Columns
 from walnut.topics.errors import TopicsError
-from walnut.topics.model import KIB, Appended, Producer
+from walnut.topics.model import KIB, Appended, Metrics, Producer
 from walnut.topics.producers import Producers
 from walnut.topics.rows import Chunk, Rows, Topic
 
@@ -47,11 +47,13 @@ class Growth:
     def __init__(self, topic: Topic) -> None:
         self.topic = topic
         self.columns: Columns | None = None
+        self.appends = 0
         self._own = False
 
     def add(self, columns: Columns, lsn: int) -> Appended:
         """Put messages behind those that are there."""
         held = 0
+        self.appends += 1
         if self.columns is None:
             self.columns = columns
         else:
@@ -79,24 +81,25 @@ class Appender:
         find: Callable[[Transaction, str], Topic],
         landed: Callable[[int, int, int, int], None],
         chunk_bytes: int,
+        metrics: Metrics,
     ) -> None:
         self._rows = rows
         self._producers = producers
         self._find = find
         self._landed = landed
         self._chunk_bytes = chunk_bytes
+        self._metrics = metrics
 
     def append(self, tx: Transaction, one: Wanted) -> Appended:
         """Append messages. Raises UnknownTopic, SequenceGap, StaleSequence."""
         growth = Growth(self._find(tx, one.topic))
         done = self._add(tx, growth, one)
-        self._write(tx, growth, 1)
+        self._write(tx, growth)
         return done
 
     def append_all(self, tx: Transaction, all_of: Iterable[Wanted]) -> list[Appended | TopicsError]:
         """Append the messages of several; for each what came of it."""
         growths: dict[str, Growth] = {}
-        counts: dict[str, int] = {}
         results: list[Appended | TopicsError] = []
         for one in all_of:
             try:
@@ -104,23 +107,24 @@ class Appender:
                 if growth is None:
                     growth = growths[one.topic] = Growth(self._find(tx, one.topic))
                 results.append(self._add(tx, growth, one))
-                counts[one.topic] = counts.get(one.topic, 0) + 1
             except TopicsError as error:
                 results.append(error)
-        for name, growth in growths.items():
-            self._write(tx, growth, counts.get(name, 0))
+        for growth in growths.values():
+            self._write(tx, growth)
         return results
 
     def _add(self, tx: Transaction, growth: Growth, one: Wanted) -> Appended:
         if one.producer is None:
             return growth.add(one.columns, tx.lsn)
         done = self._producers.find(tx, growth.topic, one.producer)
-        if done is None:
-            done = growth.add(one.columns, tx.lsn)
-            self._producers.add(tx, growth.topic, one.producer, done)
+        if done is not None:
+            self._metrics.repeats += 1
+            return done
+        done = growth.add(one.columns, tx.lsn)
+        self._producers.add(tx, growth.topic, one.producer, done)
         return done
 
-    def _write(self, tx: Transaction, growth: Growth, appends: int) -> None:
+    def _write(self, tx: Transaction, growth: Growth) -> None:
         columns, topic = growth.columns, growth.topic
         if columns is None:
             return
@@ -133,7 +137,7 @@ class Appender:
                 self._put(tx, topic, columns.part(start, stop))
         topic.bytes += columns.bytes
         self._rows.topics.put(tx, topic)
-        tx.after(self._landed, topic.id, appends, len(columns.values), columns.bytes)
+        tx.after(self._landed, topic.id, growth.appends, len(columns.values), columns.bytes)
 
     def _put(self, tx: Transaction, topic: Topic, part: Columns) -> None:
         self._rows.chunks.put(

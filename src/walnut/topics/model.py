@@ -34,8 +34,6 @@ READ_MESSAGES: Final = 1000
 READ_BYTES: Final = MIB
 """What one read gives at most, unless it asks for another number."""
 
-NO_HEADERS: Final[dict[str, str]] = {}
-
 Start = int | dt.datetime | Literal["earliest", "latest"]
 """Where to read from: an offset; the first message of a moment or later; the first message that is
 kept; or the next one to come."""
@@ -54,7 +52,7 @@ class Message(msgspec.Struct, frozen=True, gc=False):
 
     value: bytes
     key: bytes | None = None
-    headers: dict[str, str] = NO_HEADERS
+    headers: dict[str, str] = {}
     offset: int = -1
     time: int = 0
 
@@ -218,11 +216,11 @@ class Swept(msgspec.Struct):
 
 
 class Metrics(msgspec.Struct):
-    """Counters since this was made; what is counted is durable.
+    """Counters since this was made.
 
     Attributes:
-        appends: that put something into a topic. messages, bytes: that they put.
-        repeats: appends that were there already.
+        appends: that put something into a topic and are durable. messages, bytes: that they put.
+        repeats: appends that were found to be there already.
         publishes: `publish` calls. batches: transactions that they shared.
         tails: that follow a topic now.
         swept_messages, swept_bytes: removed. forgotten_producers: likewise.

@@ -15,7 +15,6 @@ from walnut.store.errors import RowDamaged
 from walnut.store.transaction import Reader
 from walnut.topics.errors import InvalidTopicOption, OffsetTruncated, OffsetUnknown
 from walnut.topics.model import (
-    NO_HEADERS,
     READ_BYTES,
     READ_MESSAGES,
     Message,
@@ -165,14 +164,14 @@ def _messages(chunk: Chunk, start: int, stop: int, limit: int) -> list[Message]:
     time, values, keys, headers = chunk.time, chunk.values, chunk.keys, chunk.headers
     if not keys and not headers:
         return [
-            Message(value, None, NO_HEADERS, offset, time)
+            Message(value, None, {}, offset, time)
             for offset, value in enumerate(values[begin:end], start)
         ]
     return [
         Message(
             values[at],
             keys[at] if keys else None,
-            (headers[at] if headers else None) or NO_HEADERS,
+            (headers[at] if headers else None) or {},
             chunk.first + at,
             time,
         )

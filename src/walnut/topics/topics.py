@@ -83,7 +83,9 @@ class Topics(Reading):
         by_hour = rows.producers.index("by_hour", lambda row: row.hour)
         self._numbers = store.sequence(SEQUENCE)
         self._count = store.counter(SEQUENCE)
-        self._appender = Appender(rows, producers, self._find, self._landed, min(CHUNK_BYTES, room))
+        self._appender = Appender(
+            rows, producers, self._find, self._landed, min(CHUNK_BYTES, room), self.metrics
+        )
         self._publisher = Publisher(store, self._appender, self.metrics)
         self._tails = Tails(store, rows, self, self.metrics)
         self._sweeper = Sweeper(store, rows, by_hour, self.options.producer_seconds)
@@ -183,6 +185,11 @@ class Topics(Reading):
         self._tails.wakes.announce(topic)
 
     # -- following ------------------------------------------------------------------------------
+
+    @property
+    def tails(self) -> Tails:
+        """What `slices` and `aslices` are made of, for those who wait and read by hand."""
+        return self._tails
 
     def slices(
         self,

@@ -14,11 +14,16 @@ the last position that he saw misses nothing and sees nothing twice.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
 from contextlib import suppress
+from itertools import islice
 from typing import Any, Final, Literal, Protocol
 
 import msgspec
+
+from walnut.web.access import ACCESS, Access
+from walnut.web.caller import caller_of
+from walnut.web.problems import Problems
 
 BATCH_BYTES: Final = 256 * 1024
 """What is read and framed at once, about: a stream's memory."""
@@ -33,6 +38,10 @@ RETRY_MILLISECONDS: Final = 1000
 NDJSON: Final = "application/x-ndjson"
 SSE: Final = "text/event-stream"
 
+DRAINING: Final = "walnut.draining"
+"""The extension of a scope that says that the server stops (`walnut.shutdown.asgi`): an event."""
+
+Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
 Reason = Literal["complete", "draining", "not-allowed", "failed"]
@@ -61,17 +70,6 @@ class Source(Protocol):
 
     async def wait(self, timeout: float) -> bool:
         """Wait until there may be more; False after `timeout` seconds without."""
-
-
-class Signals(Protocol):
-    """What may end a stream from outside."""
-
-    def allowed(self) -> bool:
-        """The reader may still read this: its token was not revoked and has not expired."""
-
-    @property
-    def draining(self) -> asyncio.Event:
-        """Set once the server stops."""
 
 
 class Framing(Protocol):
@@ -147,10 +145,12 @@ def framing_of(accept: str) -> Framing:
 class Heart:
     """Waits for a source and, meanwhile, for what ends a stream."""
 
-    def __init__(self, receive: Receive, signals: Signals) -> None:
-        self._signals = signals
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        self._caller = caller_of(scope)
+        self._access: Access = scope[ACCESS]
+        self._stop = draining(scope)
         self._gone = asyncio.ensure_future(_disconnected(receive))
-        self._draining = asyncio.ensure_future(signals.draining.wait())
+        self._draining = asyncio.ensure_future(self._stop.wait())
 
     @property
     def gone(self) -> bool:
@@ -159,9 +159,9 @@ class Heart:
 
     def ends(self) -> Reason | None:
         """Why the stream is to end now; None if it is not."""
-        if self._signals.draining.is_set():
+        if self._stop.is_set():
             return "draining"
-        return None if self._signals.allowed() else "not-allowed"
+        return None if self._access.still_good(self._caller) else "not-allowed"
 
     async def wait(self, source: Source, timeout: float) -> bool:
         """Until the source may have more, or the stream is to end; False for a heartbeat."""
@@ -181,29 +181,43 @@ class Heart:
         await asyncio.gather(self._gone, self._draining, return_exceptions=True)
 
 
+def draining(scope: Mapping[str, Any]) -> asyncio.Event:
+    """The event that is set once the server stops; one that never is, where nobody says so."""
+    event: asyncio.Event | None = (scope.get("extensions") or {}).get(DRAINING)
+    return asyncio.Event() if event is None else event
+
+
 async def _disconnected(receive: Receive) -> None:
     while (await receive())["type"] not in {"http.disconnect", "websocket.disconnect"}:
         pass
 
 
-class Streamed(msgspec.Struct, frozen=True, kw_only=True):
-    """A stream that answers a request.
+class Streamed:
+    """A stream that answers a request: an ASGI app.
 
-    Attributes:
-        source: of its events. framing: how they look. signals: what may end it.
+    Args:
+        source: of its events. framing: how they look.
+        problems: what errors mean, for a reader that is in the middle of a stream.
         follow: go on when there are no more events for now.
         headers: of the answer, beside those that all streams have.
-        problem_of: makes a document of an error, for a reader that is in the middle of a stream.
     """
 
-    source: Source
-    framing: Framing
-    signals: Signals
-    problem_of: Callable[[Exception], Any]
-    follow: bool = True
-    headers: tuple[tuple[bytes, bytes], ...] = ()
+    def __init__(
+        self,
+        source: Source,
+        framing: Framing,
+        problems: Problems,
+        *,
+        follow: bool = True,
+        headers: Sequence[tuple[bytes, bytes]] = (),
+    ) -> None:
+        self.source = source
+        self.framing = framing
+        self.problems = problems
+        self.follow = follow
+        self.headers = headers
 
-    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the request of this ASGI scope. What goes wrong before the first byte is raised."""
         first = await self.source.take()
         await send(
@@ -218,36 +232,38 @@ class Streamed(msgspec.Struct, frozen=True, kw_only=True):
                 ],
             }
         )
-        heart = Heart(receive, self.signals)
+        heart = Heart(scope, receive)
         try:
-            await self._run(first, heart, send)
+            await self._run(first, heart, scope, send)
         finally:
             await heart.close()
 
-    async def _run(self, events: Sequence[Event], heart: Heart, send: Send) -> None:
+    async def _run(self, events: Sequence[Event], heart: Heart, scope: Scope, send: Send) -> None:
         source, framing = self.source, self.framing
         # The head goes out at once, so that the reader knows it is connected.
         await _send(send, framing.events(events) if events else framing.heartbeat(source.position))
         reason: Reason = "complete"
         problem: Any = None
-        try:
-            while not heart.gone:
-                if ended := heart.ends():
-                    reason = ended
-                    break
-                if events := await source.take():
-                    await _send(send, framing.events(events))
-                elif not self.follow:
-                    break
-                elif not await heart.wait(source, HEARTBEAT_SECONDS):
-                    await _send(send, framing.heartbeat(source.position))
-        except SlowReader:
-            raise
-        except Exception as error:
-            reason, problem = "failed", self.problem_of(error)
+        while not heart.gone:
+            if ended := heart.ends():
+                reason = ended
+                break
+            quiet = False
+            try:
+                events = await source.take()
+                if not events and self.follow:
+                    quiet = not await heart.wait(source, HEARTBEAT_SECONDS)
+            except Exception as error:
+                reason, problem = "failed", msgspec.Raw(self.problems.render(error, scope).body)
+                break
+            if events:
+                await _send(send, framing.events(events))
+            elif not self.follow:
+                break
+            elif quiet:
+                await _send(send, framing.heartbeat(source.position))
         if not heart.gone:
-            last = framing.end(source.position, reason, problem)
-            await _send(send, last, more=False)
+            await _send(send, framing.end(source.position, reason, problem), more=False)
 
 
 async def _send(send: Send, body: bytes, *, more: bool = True) -> None:
@@ -288,12 +304,16 @@ class Recent:
             self._keep(found)
             return found
         taken, size = [], 0
-        for thing in self._things[at : at + budget]:
+        for thing in islice(self._things, at, None):
             taken.append(thing)
             size += thing[2]
             if size >= budget:
                 break
         return taken
+
+    def read_past(self, start: int, budget: int = BATCH_BYTES) -> list[tuple[int, Any, int]]:
+        """The same, far from the end: from any thread, and nothing is kept."""
+        return self._read(start, budget)
 
     def _keep(self, found: list[tuple[int, Any, int]]) -> None:
         """Keep what goes on behind what is kept, or is newer than all of it."""

@@ -84,7 +84,8 @@ async def write(
         wrote = meta.key or tx.writes or tx.hidden or tx.ranges or tx.erased
         return Kept(tx.lsn if wrote else tx.lsn - 1, result)
 
-    run.__qualname__ = name_of(function)
+    # Of a partial function its own name, and not what it is given: names are kept, and shown.
+    run.__qualname__ = name_of(getattr(function, "func", function))
     asked = fingerprinted(run, fingerprint(scope, body)) if meta.key else run
     kept = await store.by(meta).run(asked)
     if ran:

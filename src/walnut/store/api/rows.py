@@ -21,11 +21,12 @@ from walnut.store.document import Document
 from walnut.store.errors import Erased, InvalidKey
 from walnut.store.keys import Key, decode, encode, plain
 from walnut.store.notation import key_of_text, shown
+from walnut.store.problems import InvalidRow
 from walnut.store.table import CHUNK, Index, Ordered, Table
 from walnut.store.tables import ID_BYTES, OWNER_BYTES, after
 from walnut.store.transaction import Reader
 from walnut.web.conditions import etag_of
-from walnut.web.errors import InvalidRequest, MalformedBody
+from walnut.web.errors import MalformedBody
 from walnut.web.paging import Page
 
 PAGE_BYTES: Final = 4 * MIB
@@ -35,7 +36,11 @@ LOOKED_AT: Final = 10_000
 DEPTH: Final = 200
 """Brackets within one another in a row: what reads it again has a stack as well."""
 _PLACE: Final = re.compile(r" - at `\$(?P<at>[^`]*)`$")
-_ROWS: Final = b"/rows/"
+_TEXT: Final = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_BRACKETS: Final = re.compile(rb"[\[\]{}]")
+_CLOSING: Final = (b"]", b"}")
+_BEFORE_KEY: Final = 5
+"""Slashes before the key in /v1/tables/TABLE/rows/KEY. It may have slashes of its own, as they are or as %2F."""
 
 
 class Item(msgspec.Struct, frozen=True):
@@ -92,10 +97,10 @@ def page(
     size = looked_at = 0
     last = b""
     table = ordered.table
-    for at, full, data in _entries(ordered, reader, begin, end, reverse=which.reverse):
+    for place, full, data in _entries(ordered, reader, begin, end, reverse=which.reverse):
         if len(items) == limit or size >= PAGE_BYTES or looked_at == LOOKED_AT:
             return Page(items, _to_cursor(last))
-        last = at
+        last = place
         looked_at += 1
         if data is None:
             continue
@@ -122,8 +127,8 @@ def _entries(
     skip = 0 if table.subject is None else OWNER_BYTES
     while chunk := list(islice(walk, CHUNK)):
         keys = [table.prefix + value[skip:] for _, value in chunk]
-        for (at, _), key, data in zip(chunk, keys, reader.read_many(keys), strict=True):
-            yield at, key, data
+        for (at, _), full, found in zip(chunk, keys, reader.read_many(keys), strict=True):
+            yield at, full, found
 
 
 def _to_cursor(at: bytes) -> str:
@@ -190,39 +195,21 @@ def _decoded(body: bytes | msgspec.Raw, kind: type[Any]) -> Any:
 
 
 def _invalid(at: str, words: str) -> InvalidRow:
-    return InvalidRow(
-        f"{at}: {words}" if at else words, {"at": f"body.{at}".rstrip("."), "message": words}
-    )
-
-
-class InvalidRow(InvalidRequest):
-    """A row's fields are not those of its table."""
+    place = f"body.{at}" if at else "body"
+    return InvalidRow(f"{place}: {words}", {"at": place, "message": words})
 
 
 def check_depth(body: bytes | msgspec.Raw) -> None:
-    """Refuse JSON that is nested more than DEPTH deep, before anything reads it. Raises MalformedBody.
-
-    Brackets in text count as well where there are more than DEPTH of them: then it is looked at closely."""
+    """Refuse JSON that is nested more than DEPTH deep, before anything reads it. Raises MalformedBody."""
     data = bytes(body)
     if data.count(b"[") + data.count(b"{") <= DEPTH:
         return
-    depth, text, escaped = 0, False, False
-    for byte in data:
-        if text:
-            if escaped:
-                escaped = False
-            elif byte == 0x5C:
-                escaped = True
-            elif byte == 0x22:
-                text = False
-        elif byte == 0x22:
-            text = True
-        elif byte in b"[{":
-            depth += 1
-            if depth > DEPTH:
-                raise MalformedBody(f"the JSON is nested more than {DEPTH} deep: use a flatter row")
-        elif byte in b"]}":
+    depth = 0
+    for bracket in _BRACKETS.findall(_TEXT.sub(b"", data)):
+        if bracket in _CLOSING:
             depth -= 1
+        elif (depth := depth + 1) > DEPTH:
+            raise MalformedBody(f"the JSON is nested more than {DEPTH} deep: use a flatter one")
 
 
 # -- keys ---------------------------------------------------------------------------------------
@@ -231,7 +218,7 @@ def check_depth(body: bytes | msgspec.Raw) -> None:
 def key_in_path(table: Table[Any], scope: Mapping[str, Any]) -> Key:
     """The key at the end of a row's path. Of a document it is the text that stands there, of another row
     JSON, or a word. Raises InvalidKey."""
-    _, _, raw = scope["raw_path"].partition(_ROWS)
+    raw = scope["raw_path"].partition(b"?")[0].split(b"/", _BEFORE_KEY)[_BEFORE_KEY]
     try:
         text = unquote_to_bytes(raw).decode()
     except UnicodeDecodeError as error:

@@ -1,0 +1,225 @@
+"""Appending a stream of lines (NDJSON), of any length, while it arrives.
+
+    chunks of the body ─▶ whole lines ─▶ batch ─▶ publish ──┐
+                               next lines meanwhile ─▶ batch ─▶ waits until that is durable ─▶ ...
+
+Not reading is the backpressure: two batches are held, one being committed and one being filled.
+
+What must stay true: lines are committed in their order; whatever ends the stream, the answer says how
+many of its first lines are committed, and nothing behind them is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any, Final, Literal, cast
+
+import msgspec
+from litestar import Request, post
+from litestar.types import ControllerRouterHandler, Scope
+
+from walnut.log.model import KIB, MIB
+from walnut.store.problems import PROBLEMS as STORE_PROBLEMS
+from walnut.store.record import Meta
+from walnut.topics.api.appending import TAGS, producer_of
+from walnut.topics.api.messages import Given, is_json, message_of
+from walnut.topics.errors import InvalidMessage, MessageTooLarge
+from walnut.topics.model import Appended, Message, check_name
+from walnut.topics.problems import PROBLEMS
+from walnut.topics.topics import Topics
+from walnut.web.access import needs
+from walnut.web.answer import Answer
+from walnut.web.bodies import take_any_length
+from walnut.web.caller import caller_of
+from walnut.web.positions import LSN_HEADER
+from walnut.web.problems import Problems, rendered
+
+BATCH_BYTES: Final = 512 * KIB
+BATCH_LINES: Final = 4096
+"""Of one transaction: it is committed when it has so many, or when no more of the body is there yet."""
+LONGEST: Final = MIB
+"""Bytes of a line: more than a message may have by default."""
+
+_given: Final = msgspec.json.Decoder(Given)
+
+
+class Streamed(msgspec.Struct, omit_defaults=True):
+    """What became of a stream of lines.
+
+    Attributes:
+        committed: lines that are durable: the first so many of the stream, empty ones not counted.
+        first, next: offsets of the first of them, and behind the last. Others may have appended in between.
+        lsn: of the last transaction.
+        repeated: lines of these that had been appended before, by the same producer.
+    """
+
+    committed: int
+    first: int
+    next: int
+    lsn: int
+    repeated: int = 0
+
+
+class Committing:
+    """Commits batches one after another: one is under way while the next is filled."""
+
+    def __init__(
+        self, topics: Topics, topic: str, meta: Meta, producer: tuple[str, int] | None
+    ) -> None:
+        self.done = Streamed(0, -1, -1, 0)
+        self._topics = topics
+        self._topic = topic
+        self._meta = meta
+        self._producer = producer
+        self._under_way: tuple[int, asyncio.Future[Appended]] | None = None
+
+    async def add(self, messages: list[bytes | Message]) -> None:
+        """Commit these behind those before; returns once they are under way. Raises what became of those
+        before."""
+        await self.settle()
+        producer = self._producer
+        if producer is not None:
+            self._producer = producer[0], producer[1] + 1
+        publishing = self._topics.publish(self._topic, messages, producer, meta=self._meta)
+        self._under_way = len(messages), asyncio.ensure_future(publishing)
+
+    async def settle(self) -> None:
+        """Wait for what is under way. Raises what became of it."""
+        if self._under_way is None:
+            return
+        count, future = self._under_way
+        self._under_way = None
+        appended = await future
+        done = self.done
+        if not done.committed:
+            done.first = appended.first
+        done.committed += count
+        done.next = max(done.next, appended.next)
+        done.lsn = max(done.lsn, appended.lsn)
+        done.repeated += count if appended.repeated else 0
+
+    async def ended(self, error: Exception) -> Exception:
+        """Settle what is under way, as no more comes; why no more does."""
+        try:
+            await self.settle()
+        except Exception as earlier:
+            return earlier
+        return error
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is under way."""
+        return self._under_way is None or self._under_way[1].done()
+
+
+def routes(topics: Topics) -> list[ControllerRouterHandler]:
+    """The route that appends streams to these topics."""
+    problems = Problems(STORE_PROBLEMS, PROBLEMS)
+
+    @post(
+        "/v1/topics/{topic:str}/stream",
+        tags=TAGS,
+        summary="Append a stream of lines",
+        opt=needs("topics:write", name="topic"),
+        request_max_body_size=None,
+    )
+    async def append_stream(
+        topic: str,
+        request: Request[Any, Any, Any],
+        lines: Literal["values", "messages"] = "values",
+    ) -> Answer[Any]:
+        """Append each line of the body (JSON, as `application/x-ndjson` has it) as a message while it
+        arrives, in transactions of bounded size. Of `lines=messages` each is `{"value": ..., "key": ...}`
+        as they are read; else it is the value itself.
+
+        The body may have any length; it is read as fast as it can be committed. The answer says how many
+        lines were: all, or, if one is refused or the disk is full, so many of the first ones (`committed`
+        in the problem), so that the rest can be sent again. With `Walnut-Producer` and `Walnut-Sequence`
+        each transaction is an append with the next number; where they are cut depends on how the lines
+        arrive, so a stream that broke off goes on behind what was committed, and is not sent as a whole
+        again."""
+        scope = request.scope
+        check_name("a topic", topic)
+        caller = caller_of(scope)
+        take_any_length(cast("dict[str, Any]", scope))
+        meta = Meta(caller.principal, caller.reason)
+        committing = Committing(topics, topic, meta, producer_of(scope))
+        try:
+            await _commit_all(request.stream(), committing, whole=lines == "messages")
+        except Exception as error:
+            return _failed(await committing.ended(error), committing.done, problems, scope)
+        return Answer(committing.done, headers={LSN_HEADER: str(committing.done.lsn)})
+
+    return [append_stream]
+
+
+async def _commit_all(chunks: AsyncIterator[bytes], committing: Committing, *, whole: bool) -> None:
+    """Commit lines as they come. Raises what refused one, once those before it are committed."""
+    rest = b""
+    batch: list[bytes | Message] = []
+    held = seen = 0
+    try:
+        async for chunk in chunks:
+            *lines, rest = (rest + chunk).split(b"\n")
+            if len(rest) > LONGEST:
+                raise _too_long(seen + len(lines))
+            for line in lines:
+                seen += 1
+                if message := _message(line, seen, whole=whole):
+                    batch.append(message)
+                    held += len(line)
+                    if held >= BATCH_BYTES or len(batch) == BATCH_LINES:
+                        full, batch, held = batch, [], 0
+                        await committing.add(full)
+            if batch and committing.idle:
+                full, batch, held = batch, [], 0
+                await committing.add(full)
+        if message := _message(rest, seen + 1, whole=whole):
+            batch.append(message)
+    except (InvalidMessage, MessageTooLarge):
+        await _finish(batch, committing)
+        raise
+    await _finish(batch, committing)
+
+
+async def _finish(batch: list[bytes | Message], committing: Committing) -> None:
+    if batch:
+        await committing.add(batch)
+    await committing.settle()
+
+
+def _message(line: bytes, number: int, *, whole: bool) -> bytes | Message | None:
+    """What a line says is to be appended; None for an empty one. Raises InvalidMessage."""
+    line = line.strip()
+    if not line:
+        return None
+    if len(line) > LONGEST:
+        raise _too_long(number)
+    if not whole:
+        if not is_json(line):
+            raise InvalidMessage(f"line {number} is no JSON: {line[:80]!r}")
+        return line
+    try:
+        return message_of(_given.decode(line))
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, InvalidMessage) as error:
+        raise InvalidMessage(f"line {number} is no message: {error}") from error
+
+
+def _too_long(number: int) -> MessageTooLarge:
+    return MessageTooLarge(
+        f"line {number} has more than {LONGEST} bytes: keep large values elsewhere"
+    )
+
+
+def _failed(error: Exception, done: Streamed, problems: Problems, scope: Scope) -> Answer[Any]:
+    """The problem, and what was committed before it."""
+    kind = problems.kind_of(error)
+    if kind is None:
+        raise error
+    more = {"committed": done.committed, "first": done.first, "next": done.next, "lsn": done.lsn}
+    answer = rendered(kind, str(error), scope, more)
+    headers = {k.decode(): v.decode() for k, v in answer.headers if not k.startswith(b"content-")}
+    return Answer(
+        answer.body, status=answer.status, headers=headers, media_type="application/problem+json"
+    )
