@@ -25,6 +25,7 @@ COMMANDS: Final = {
     "log": "walnut.log.cli",
     "store": "walnut.store.cli",
     "jobs": "walnut.jobs.cli",
+    "token": "walnut.server.access.cli",
     "completion": "walnut.cli.completion",
 }
 """The module of each command, which has it under the command's name. In the order of the help."""

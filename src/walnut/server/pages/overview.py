@@ -15,8 +15,8 @@ from walnut.console.parts.plot import Plot
 from walnut.console.parts.tiles import Tile, tiles
 from walnut.console.visit import Visit, link
 from walnut.console.words import DASH, ago, micros, moment, number, size, span
-from walnut.server.pages.pulse import Beat, Pulse
 from walnut.server.pages.provided import found
+from walnut.server.pages.pulse import Beat, Pulse
 from walnut.shutdown.lifecycle import Lifecycle
 from walnut.store.store import Store
 from walnut.subsystem.model import ServerInfo
