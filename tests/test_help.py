@@ -27,7 +27,10 @@ WALNUT = [sys.executable, "-m", "walnut.cli"]
 
 def commands(group: click.Group, path: str = "walnut") -> Iterator[tuple[str, click.Command]]:
     yield path, group
-    for name, command in group.commands.items():
+    ctx = click.Context(group)
+    for name in group.list_commands(ctx):
+        command = group.get_command(ctx, name)
+        assert command is not None
         if isinstance(command, click.Group):
             yield from commands(command, f"{path} {name}")
         else:

@@ -18,6 +18,7 @@ import msgspec
 from walnut.jobs.model import Job, State
 from walnut.jobs.overview import JobTables
 from walnut.log.readable import Readable
+from walnut.log.seek import lsn_at
 from walnut.store.keyring import Keyring
 from walnut.store.keys import encode
 from walnut.store.record import unpack, utc
@@ -79,17 +80,6 @@ class History(msgspec.Struct, frozen=True):
     events: list[Event]
     left_out: int
     whole: bool
-
-
-def lsn_at(log: Readable, time: int) -> int:
-    """The LSN of the first record written at this time or later; the next one, if there is none."""
-    position = log.position()
-    low, high = position.first_lsn, position.durable_lsn + 1
-    while low < high:
-        middle = (low + high) // 2
-        record = next(iter(log.read(middle, middle + 1)))
-        low, high = (low, middle) if record.time >= time else (middle + 1, high)
-    return low
 
 
 def history(

@@ -78,6 +78,8 @@ class Jobs(Declaring):
         self._timers = Timers(store, self._ledger, self._registry)
         self._timers.begin = self._begin
         self._steps = Steps(store, self._ledger)
+        self.tables = JobTables(self._ledger, self._timers, self._steps)
+        """For `walnut.jobs.overview`, which reads them for people to see."""
         self._timers.waken = self._steps.waken
         self._submissions = Submissions(store, self.enqueue)
         self._leases = Leases(self._ledger)

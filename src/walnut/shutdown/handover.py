@@ -46,6 +46,9 @@ class Successor:
     def __init__(self, pid: int, line: socket.socket) -> None:
         self.pid = pid
         self._line = line
+        # A bare descriptor: what is collected when nobody holds it any more would tell the successor that
+        # this process is gone.
+        self._hold = -1
 
     @classmethod
     async def start(
@@ -84,6 +87,7 @@ class Successor:
         except BaseException:
             await successor._end()
             raise
+        successor._hold = ours.detach()
         if notify is not None:
             notify.main_pid(pid)
         return successor
@@ -114,7 +118,9 @@ class Successor:
 
     def release(self) -> None:
         """Tell it that everything here is closed. The end of this process says the same."""
-        self._line.close()
+        if self._hold != -1:
+            os.close(self._hold)
+            self._hold = -1
 
 
 class Predecessor:

@@ -50,7 +50,7 @@ class Lifecycle:
     """Starts components, waits until asked to stop, stops them. Serves once.
 
     Args:
-        components: in any order; what each needs decides.
+        components: in any order; what each needs decides. `add` takes more.
         inflight: what is under way, if somebody counts it.
         notify: the service manager; by default the one that the environment names.
         reload: called at SIGHUP, which without it is a request to stop. restart: called at SIGUSR2; when it returns, a successor is ready and
@@ -58,14 +58,11 @@ class Lifecycle:
             components have stopped.
         log: called with each `Event`; `observe` adds more.
         kill: ends the process on the spot, at the third signal.
-
-    Raises:
-        DuplicateComponent, UnknownComponent, CycleInNeeds: see `start_order`.
     """
 
     def __init__(
         self,
-        components: Sequence[Component],
+        components: Sequence[Component] = (),
         *,
         budgets: Budgets | None = None,
         inflight: InFlight | None = None,
@@ -76,7 +73,7 @@ class Lifecycle:
         log: Observer | None = None,
         kill: Callable[[int], object] = os._exit,
     ) -> None:
-        self._order = start_order(components)
+        self._components = list(components)
         self._budgets = budgets or Budgets()
         self.inflight = inflight or InFlight()
         self._notify = notify or Notifier.from_environment()
@@ -102,6 +99,11 @@ class Lifecycle:
         self._entered = 0.0
         self._cut: list[str] = []
 
+    def add(self, *components: Component) -> None:
+        """More components, such as those that are made with a hold on this. Before `serve`."""
+        assert not self._served, "components are added before serve()"
+        self._components += components
+
     # -- what others see and ask ----------------------------------------------------------------
 
     @property
@@ -121,8 +123,8 @@ class Lifecycle:
 
     @property
     def order(self) -> tuple[str, ...]:
-        """Names of the components, in the order they start."""
-        return tuple(component.name for component in self._order)
+        """Names of the components, in the order they start. Raises as `start_order` does."""
+        return tuple(component.name for component in start_order(self._components))
 
     def observe(self, observer: Observer) -> Callable[[], None]:
         """Call somebody with each event from now on. Returns what ends that."""
@@ -179,13 +181,15 @@ class Lifecycle:
         Raises:
             StartFailed: a component did not start; those before it have stopped.
             AlreadyServed: it was called before.
+            DuplicateComponent, UnknownComponent, CycleInNeeds: see `start_order`.
         """
         if self._served:
             raise AlreadyServed("this lifecycle has served already; make a new one")
+        order = start_order(self._components)
         self._served = True
         kill = lambda: self._kill(ExitCode.KILLED)  # noqa: E731 -- one line, used once
         with catching(self.signal, kill) if signals else nullcontext():
-            life = asyncio.get_running_loop().create_task(self._live())
+            life = asyncio.get_running_loop().create_task(self._live(order))
             cancelled = False
             while not life.done():
                 try:
@@ -202,14 +206,14 @@ class Lifecycle:
                 raise asyncio.CancelledError
             return life.result()
 
-    async def _live(self) -> Report:
+    async def _live(self, order: Sequence[Component]) -> Report:
         loop = asyncio.get_running_loop()
         self._enter(Phase.STARTING)
         if self._notify.watchdog_seconds:
             self._beside["watchdog"] = loop.create_task(
                 self._be_alive(self._notify.watchdog_seconds / 2)
             )
-        failure = await self._start()
+        failure = await self._start(order)
         if failure is None and not self._asked.is_set():
             self._enter(Phase.RUNNING)
             self._notify.ready()
@@ -232,10 +236,10 @@ class Lifecycle:
             raise failure
         return Report(self._reason, tuple(self._reports), tuple(self._failures))
 
-    async def _start(self) -> StartFailed | None:
+    async def _start(self, order: Sequence[Component]) -> StartFailed | None:
         loop = asyncio.get_running_loop()
         end = loop.time() + self._budgets.start
-        for component in self._order:
+        for component in order:
             if self._asked.is_set():
                 return None
             began = loop.time()

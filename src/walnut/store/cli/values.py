@@ -5,6 +5,7 @@ What must stay true: a key that is printed can be given back as an argument and 
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -58,3 +59,9 @@ def cell(value: Any) -> str:
     """A value in a table: text as it is, everything else as JSON."""
     text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
     return printable(text.encode(errors="backslashreplace"))
+
+
+def local_time(time: dt.datetime | str) -> str:
+    """A time here, for people."""
+    known = dt.datetime.fromisoformat(time) if isinstance(time, str) else time
+    return f"{known.astimezone():%Y-%m-%d %H:%M:%S}"
