@@ -228,7 +228,9 @@ def test_what_is_kept_for_readers_is_bounded_and_never_wrong() -> None:
         log.upto = upto
         assert recent.take(upto - 1) == log.read(upto - 1, 1000)
         assert len(recent._things) <= 10
-    assert [thing[0] for thing in recent.take(0)][:3] == [0, 1, 2], "those far behind read by themselves"
+    assert [thing[0] for thing in recent.take(0)][:3] == [0, 1, 2], (
+        "those far behind read by themselves"
+    )
     log.upto = 500
     assert recent.take(450)[0][0] == 450, "a gap is not papered over"
     assert recent.take(199, 10) == [(199, "thing 199", 10)]

@@ -327,11 +327,6 @@ class Jobs(Declaring):
 
     # -- reading --------------------------------------------------------------------------------
 
-    @property
-    def tables(self) -> JobTables:
-        """The tables of jobs, for `walnut.jobs.overview`."""
-        return JobTables(self._ledger, self._timers, self._steps)
-
     def get(self, reader: Reader, job: Job | str) -> Job | None:
         """A job as it stands; None if there is none."""
         return self._ledger.jobs.get(reader, _id(job))
