@@ -108,6 +108,9 @@ async def serve(text: str) -> int:
     predecessor = Predecessor.from_environment()
     if predecessor is not None and config.successor == "dies":
         return 9
+    if predecessor is not None and config.successor == "hangs":
+        print("hanging", os.getpid(), flush=True)
+        await asyncio.Event().wait()
     listening = list(activated().values()) or [
         listen("127.0.0.1", 0),
         *([listen_unix(directory / "socket")] if config.unix else []),

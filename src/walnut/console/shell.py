@@ -24,7 +24,7 @@ from nicegui import context, ui
 from walnut.console.app import App, Console
 from walnut.console.errors import SessionEnded
 from walnut.console.parts.asking import dialog, report
-from walnut.console.parts.elements import html, tag
+from walnut.console.parts.elements import actions, button, html, tag
 from walnut.console.parts.empty import empty
 from walnut.console.visit import PREFIX, Visit, link
 from walnut.subsystem.model import Page
@@ -159,11 +159,11 @@ def _frame(console: Console, visit: Visit, page: Page) -> Any:
 
 
 def _icon(name: str, label: str, act: Callable[[], object]) -> ui.button:
-    button = ui.button(icon=name, on_click=act).props("flat").classes("w-icon")
-    button.props["aria-label"] = label
-    with button:
+    made = ui.button(icon=name, on_click=act, color=None).props("flat").classes("w-icon")
+    made.props["aria-label"] = label
+    with made:
         ui.tooltip(label)
-    return button
+    return made
 
 
 def _state(console: Console) -> None:
@@ -204,8 +204,8 @@ def _help(console: Console) -> ui.dialog:
             if letter := LETTERS.get("" if number == 0 else one.path):
                 rows.append(f"<span><kbd>g</kbd> <kbd>{letter}</kbd></span><span>{one.title}</span>")
         html(f'<div class="w-help">{"".join(rows)}</div>')
-        with tag("div", "w-controls"):
-            ui.button("Close", on_click=shown.close).classes("w-plain").props("flat autofocus")
+        with actions():
+            button("Close", shown.close)
     return shown
 
 

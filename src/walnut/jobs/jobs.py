@@ -78,6 +78,8 @@ class Jobs(Declaring):
         self._timers = Timers(store, self._ledger, self._registry)
         self._timers.begin = self._begin
         self._steps = Steps(store, self._ledger)
+        self.tables = JobTables(self._ledger, self._timers, self._steps)
+        """For `walnut.jobs.overview`, which reads them for people to see."""
         self._timers.waken = self._steps.waken
         self._submissions = Submissions(store, self.enqueue)
         self._leases = Leases(self._ledger)
@@ -324,11 +326,6 @@ class Jobs(Declaring):
         self._leases.report(tx, job.id, job.attempt, outcome)
 
     # -- reading --------------------------------------------------------------------------------
-
-    @property
-    def tables(self) -> JobTables:
-        """The tables of jobs, for `walnut.jobs.overview`."""
-        return JobTables(self._ledger, self._timers, self._steps)
 
     def get(self, reader: Reader, job: Job | str) -> Job | None:
         """A job as it stands; None if there is none."""

@@ -125,6 +125,7 @@ class Server:
         self._notify = Notifier.from_environment()
         self._front = Front()
         self._site: Site | None = None
+        self._successor: Successor | None = None
         inflight = InFlight()
         self._http = HttpServer(
             self._front,
@@ -145,12 +146,13 @@ class Server:
         )
         directory = Part("directory", start=self._have_directory, stop=self._leave_directory)
         self.lifecycle = Lifecycle(
-            [self._http, directory, *self.subsystems, api],
+            [self._http, directory, *map(_part, self.subsystems), api],
             budgets=Budgets(**msgspec.structs.asdict(settings.of(ShutdownSection))),
             inflight=inflight,
             notify=self._notify,
             reload=self._reload,
             restart=self._restart,
+            flush=self._release,
             log=log_event,
         )
         self._front.probed(self.lifecycle)
@@ -217,8 +219,13 @@ class Server:
         if self._site is not None:
             await self._site.stop()
 
-    async def _restart(self) -> Successor:
-        return await Successor.start(self._command, self.listening, notify=self._notify)
+    async def _restart(self) -> None:
+        self._successor = await Successor.start(self._command, self.listening, notify=self._notify)
+
+    async def _release(self) -> None:
+        """Tell the successor that all is closed, before this process has taken itself apart."""
+        if self._successor is not None:
+            self._successor.release()
 
     async def _reload(self) -> None:
         """Take up what can be taken up. Raises ConfigError, TlsUnusable; all stays as it was then."""
@@ -233,6 +240,18 @@ class Server:
         ]
         if waiting:
             log.warning("these settings take a restart: `walnut restart`", settings=waiting)
+
+
+def _part(one: AnySubsystem) -> Part:
+    """A subsystem in the lifecycle. Whatever it needs itself, the directory has to be ours."""
+    return Part(
+        one.name,
+        needs=["directory", *one.needs],
+        start=one.start,
+        run=one.run,
+        drain=one.drain,
+        stop=one.stop,
+    )
 
 
 def check_address(section: ServerSection, context: ssl.SSLContext | None) -> None:

@@ -23,6 +23,7 @@ from walnut.store.catalog import TableInfo, prefix_of
 from walnut.store.errors import Erased, InvalidKey, UnknownTable
 from walnut.store.keys import Key, decode, encode, plain
 from walnut.store.notation import plain as jsonable
+from walnut.store.notation import text_of
 from walnut.store.record import Meta, unpack
 from walnut.store.schema import fields_of
 from walnut.store.store import Store
@@ -213,17 +214,6 @@ def readable(value: Any) -> Any:
         case bytes():
             return text_of(value)
     return msgspec.to_builtins(value)
-
-
-def text_of(data: bytes) -> Any:
-    """Bytes for people: as text if they are that, else {"bytes": "<base64>"}."""
-    try:
-        text = data.decode()
-    except UnicodeDecodeError:
-        return {"bytes": base64.b64encode(data).decode()}
-    if text.replace("\n", "").replace("\t", "").isprintable():
-        return text
-    return {"bytes": base64.b64encode(data).decode()}
 
 
 # -- the log ------------------------------------------------------------------------------------

@@ -92,3 +92,14 @@ def plain(value: Any) -> Any:
         case msgspec.msgpack.Ext():
             return {"extension": value.code, "bytes": base64.b64encode(value.data).decode()}
     return value
+
+
+def text_of(data: bytes) -> Any:
+    """Bytes for people: as text if they are that, else {"bytes": "<base64>"}."""
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        return {"bytes": base64.b64encode(data).decode()}
+    if text.replace("\n", "").replace("\t", "").isprintable():
+        return text
+    return {"bytes": base64.b64encode(data).decode()}

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from nicegui import ui
 
-from walnut.console.parts.elements import tag
+from walnut.console.parts.elements import actions, button, tag
 
 
 def report(error: Exception) -> str:
@@ -39,17 +39,17 @@ def confirm(
         await act()
 
     with dialog(title, told) as shown:
-        button: ui.button | None = None
+        go: ui.button | None = None
         if typed:
             field = ui.input(f"Type {typed} to go on").props("outlined dense autofocus")
 
             def look() -> None:
-                if button is not None:
-                    button.set_enabled(field.value == typed)
+                if go is not None:
+                    go.set_enabled(field.value == typed)
 
             field.on_value_change(look)
-        with tag("div", "w-controls").style("justify-content:flex-end"):
-            ui.button("Cancel", on_click=shown.close).classes("w-plain").props("flat")
-            button = ui.button(word, on_click=done).classes("w-danger").props("flat")
-            button.set_enabled(not typed)
+        with actions():
+            button("Cancel", shown.close)
+            go = button(word, done, "danger")
+            go.set_enabled(not typed)
     shown.open()

@@ -6,6 +6,7 @@ escaped parts.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from html import escape
 from typing import Any
 
@@ -60,3 +61,19 @@ def heading(title: str, told: str = "", crumbs: list[tuple[str, str]] | None = N
         if told:
             tag("p", "", told)
     return head
+
+
+def button(text: str, act: Callable[..., Any] | None, kind: str = "", *, key: str = "") -> ui.button:
+    """A button; kinds: "main" for what most come for, "danger" for what can't be undone.
+
+    `key`: the shortcut that presses it, which `console.js` knows."""
+    made = ui.button(text, on_click=act, color=None).props("unelevated no-caps")
+    made.classes(f"w-{kind or 'plain'}")
+    if key:
+        made.props["data-key"] = key
+    return made
+
+
+def actions() -> Tag:
+    """Where the buttons of a dialog go."""
+    return tag("div", "w-controls w-actions")

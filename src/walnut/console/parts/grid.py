@@ -20,7 +20,7 @@ from typing import Final
 import msgspec
 from nicegui import ui
 
-from walnut.console.parts.elements import Tag, html, tag
+from walnut.console.parts.elements import Tag, button, html, tag
 
 MOST: Final = 2000
 """Rows in one page at once: a browser holds them with ease, and nobody reads more."""
@@ -116,6 +116,6 @@ class Grid:
             if self._shown >= MOST:
                 tag("div", "w-more", f"{MOST:,} rows are shown. Narrow them down to see others.")
             else:
-                more = ui.button("More rows", on_click=lambda: self.load(batch.cursor))
-                more.classes("w-plain w-more").props("flat dense").props["data-more"] = ""
+                more = button("More rows", lambda: self.load(batch.cursor))
+                more.classes("w-more").props["data-more"] = ""
         return self._shown

@@ -123,6 +123,8 @@ class Connection(Writing, HttpToolsProtocol):
     ) -> None:
         super().__init__(config, state, app_state, loop)
         self.state = state
+        self._header_bytes = state.limits.header_bytes
+        self._headers = state.limits.headers
         self.pipeline: deque[Any] = deque()
         self._outlet: Any = None
         self._active: Cycle | None = None
@@ -253,13 +255,26 @@ class Connection(Writing, HttpToolsProtocol):
         if self._stage is Stage.HEAD and not self._began and not self._deaf:
             # A header that never ends reaches `on_header` never.
             self._head_bytes += len(data)
-            if self._head_bytes > self.state.limits.header_bytes:
+            if self._head_bytes > self._header_bytes:
                 self._refuse(431)
 
     def on_message_begin(self) -> None:
         """See httptools."""
-        super().on_message_begin()
-        self.scope["extensions"] = {CONNECTION: {}}
+        self.url = b""
+        self.expect_100_continue = False
+        self.headers = []
+        self.scope = {
+            "type": "http",
+            "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
+            "http_version": "1.1",
+            "server": self.server,
+            "client": self.client,
+            "scheme": self.scheme,  # type: ignore[typeddict-item] # as uvicorn
+            "root_path": self.root_path,
+            "headers": self.headers,
+            "state": self.app_state.copy(),
+            "extensions": {CONNECTION: {}},
+        }
         self._stage = Stage.HEAD
         self._began = True
         self._since = self.loop.time()
@@ -267,22 +282,22 @@ class Connection(Writing, HttpToolsProtocol):
 
     def on_url(self, url: bytes) -> None:
         """See httptools."""
-        self._count_head(len(url))
-        super().on_url(url)
+        self._head_bytes += len(url)
+        if self._head_bytes > self._header_bytes:
+            self._stop_parsing(431)
+        self.url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """See httptools."""
         if self._stage is Stage.BODY:
             return  # a trailer: nobody asked for it, and what came before was judged without it
-        self._count_head(len(name) + len(value) + 4)
-        if len(self.headers) >= self.state.limits.headers:
+        self._head_bytes += len(name) + len(value) + 4
+        if self._head_bytes > self._header_bytes or len(self.headers) >= self._headers:
             self._stop_parsing(431)
-        super().on_header(name, value)
-
-    def _count_head(self, number: int) -> None:
-        self._head_bytes += number
-        if self._head_bytes > self.state.limits.header_bytes:
-            self._stop_parsing(431)
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
 
     def _stop_parsing(self, status: int) -> None:
         self._why = status
@@ -295,11 +310,10 @@ class Connection(Writing, HttpToolsProtocol):
         scope["method"] = parser.get_method().decode("ascii")
         if version != "1.1":
             scope["http_version"] = version
-        self._stage = Stage.BODY
-        self._body_bytes = 0
         if parser.should_upgrade() and self._should_upgrade():
             if self._busy:
                 self._stop_parsing(400)
+            self._stage = Stage.BODY
             return
         url = httptools.parse_url(self.url)
         path = url.path.decode("ascii")
@@ -323,6 +337,8 @@ class Connection(Writing, HttpToolsProtocol):
         )
         cycle.connection = self
         self.cycle = cycle
+        self._stage = Stage.BODY
+        self._body_bytes = 0
         if self._busy:
             self.flow.pause_reading()
             self.pipeline.appendleft((cycle, self.app))

@@ -17,7 +17,7 @@ from nicegui import ui
 
 from walnut.console.errors import Conflict, InvalidInput
 from walnut.console.parts.asking import confirm, dialog
-from walnut.console.parts.elements import Tag, badge, heading, html, pairs, tag
+from walnut.console.parts.elements import Tag, actions, badge, button, heading, html, pairs, tag
 from walnut.console.parts.empty import empty
 from walnut.console.parts.jsonview import diff_html, json_view, pretty
 from walnut.console.reading import reading
@@ -180,9 +180,7 @@ def _edit(
             html(diff_html(theirs, str(area.value or "")))
             if now is not None:
                 take = functools.partial(_take, now.data, theirs)
-                ui.button("Start over from what is there now", on_click=take).classes(
-                    "w-plain"
-                ).props("flat")
+                button("Start over from what is there now", take)
 
     def _take(data: bytes, theirs: str) -> None:
         state["data"] = data
@@ -194,12 +192,11 @@ def _edit(
         area.props["input-style"] = "max-height:46vh;overflow:auto"
         reason = ui.input("Why", placeholder="Kept with the change").props("outlined dense")
         trouble = tag("div")
-        with tag("div", "w-controls").style("justify-content:flex-end"):
-            ui.button("Cancel", on_click=shown.close).classes("w-plain").props("flat")
-            ui.button("Save", on_click=acting(visit, save)).classes("w-main").props("flat")
+        with actions():
+            button("Cancel", shown.close)
+            button("Save", acting(visit, save), "main")
     del panel
-    edit = ui.button("Edit", on_click=shown.open).classes("w-main").props("flat")
-    edit.props["data-key"] = "e"
+    button("Edit", shown.open, "main", key="e")
 
 
 def _text(store: Store, info: TableInfo, key: Key, seen: browse.Seen) -> str:
@@ -229,7 +226,7 @@ def _delete(visit: Visit, store: Store, name: str, key: Key, seen: browse.Seen) 
             acting(visit, delete),
         )
 
-    ui.button("Delete", on_click=ask).classes("w-danger").props("flat")
+    button("Delete", ask, "danger")
 
 
 # -- what it was --------------------------------------------------------------------------------
@@ -265,9 +262,7 @@ async def _history(
         foot.clear()
         with foot:
             tag("p", "", f"Looked back to LSN {at + 1:,}.")
-            ui.button("Look further back", on_click=lambda: look(at)).classes("w-plain").props(
-                "flat dense"
-            )
+            button("Look further back", lambda: look(at))
 
     await look(store.log.durable_lsn)
 
@@ -305,7 +300,7 @@ def _version(
             json_view(version.value)
         if editable and version.value is not None and not current:
             act = functools.partial(_bring_back, visit, store, info.name, key, now, version)
-            ui.button("Bring this back", on_click=acting(visit, act)).classes("w-plain").props("flat")
+            button("Bring this back", acting(visit, act))
 
 
 async def _bring_back(

@@ -14,7 +14,7 @@ from typing import Any, Final
 from nicegui import ui
 
 from walnut.console.parts.asking import dialog, report
-from walnut.console.parts.elements import badge, heading, tag
+from walnut.console.parts.elements import actions, badge, button, heading, tag
 from walnut.console.parts.empty import empty
 from walnut.console.parts.grid import Batch, Column, Grid, Line
 from walnut.console.reading import reading
@@ -132,11 +132,10 @@ def _new_table(visit: Visit, store: Store) -> None:
         field = ui.input("Table").props("outlined dense autofocus")
         key = ui.input("Key of the first row").props("outlined dense")
         value = ui.textarea("Its value, as JSON", value="{}").props("outlined")
-        with tag("div", "w-controls").style("justify-content:flex-end"):
-            ui.button("Cancel", on_click=shown.close).classes("w-plain").props("flat")
-            ui.button("Make table", on_click=acting(visit, make)).classes("w-main").props("flat")
-    new = ui.button("New table", on_click=shown.open).classes("w-main").props("flat")
-    new.props["data-key"] = "n"
+        with actions():
+            button("Cancel", shown.close)
+            button("Make table", acting(visit, make), "main")
+    button("New table", shown.open, "main", key="n")
 
 
 # -- rows ---------------------------------------------------------------------------------------
@@ -184,7 +183,9 @@ async def _scan(visit: Visit, store: Store, info: TableInfo) -> None:
         return Batch([_line(info.name, one, fields) for one in page.rows], page.cursor)
 
     columns = [Column("Key", "minmax(130px, 1fr)")]
-    columns += [Column(field, "minmax(90px, 1fr)") for field in fields]
+    columns += [
+        Column(field, "minmax(90px, 1fr)", right=_numbers(first.rows, field)) for field in fields
+    ]
     grid = Grid(f"Rows of {info.name}", columns, more, least=160 + 120 * len(fields))
     await grid.load()
 
@@ -256,6 +257,12 @@ def _shown(row: browse.Seen) -> dict[str, Any]:
     return value
 
 
+def _numbers(rows: Sequence[browse.Seen], field: str) -> bool:
+    """A field holds numbers and nothing else."""
+    values = [_shown(row).get(field) for row in rows]
+    return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+
+
 def _line(table: str, row: browse.Seen, fields: Sequence[str]) -> Line:
     key = key_text(row.key)
     href = link("tables", table=table, key=key_json(row.key))
@@ -289,8 +296,7 @@ def _new_row(visit: Visit, store: Store, info: TableInfo) -> None:
         sample = "{}" if documents else browse.sample(store, info.name)
         value = ui.textarea("Value, as JSON" if documents else "Row, as JSON", value=sample)
         value.props("outlined")
-        with tag("div", "w-controls").style("justify-content:flex-end"):
-            ui.button("Cancel", on_click=shown.close).classes("w-plain").props("flat")
-            ui.button("Put row", on_click=acting(visit, put)).classes("w-main").props("flat")
-    new = ui.button("New row", on_click=shown.open).classes("w-main").props("flat")
-    new.props["data-key"] = "n"
+        with actions():
+            button("Cancel", shown.close)
+            button("Put row", acting(visit, put), "main")
+    button("New row", shown.open, "main", key="n")
