@@ -35,8 +35,8 @@ def make(data: Path) -> None:
 
 def command(where: list[str], place: str | None) -> Run:
     def run(*args: str, stdin: str = "") -> Result:
-        group, name, *rest = args
-        words = [*where, group, name, *([] if place is None else [place]), *rest]
+        named = 1 if args[0] in {"status", "top"} else 2
+        words = [*where, *args[:named], *([] if place is None else [place]), *args[named:]]
         return CliRunner().invoke(walnut, words, input=stdin, prog_name="walnut")
 
     return run
@@ -152,9 +152,17 @@ def test_jobs_are_put_right_wherever_the_store_is_open(run: Run) -> None:
     assert shown["history"]  # type: ignore[index]
 
 
-def test_status_is_one_screen(run: Run) -> None:
-    shown = run("status", "--format", "text") if False else None
-    del shown
+def test_status_and_top_tell_what_there_is_and_what_to_do(run: Run) -> None:
+    told = json.loads(run("status", "--format", "json").stdout)
+    assert told["state"] in {"closed", "running"}
+    assert (told["jobs"]["dead"], told["paused"]) == (1, ["pages"])
+    assert told["durable_lsn"] == told["applied_lsn"] > 0
+    assert any("1 job failed for good" in warning for warning in told["warnings"])
+    for words in (("status",), ("top", "--once", "--interval", "0.1")):
+        shown = run(*words).stdout
+        assert "! queue pages is paused" in shown
+        assert ("running since" in shown) == (told["state"] == "running")
+        assert max(map(len, shown.splitlines())) <= 80
 
 
 # -- what can go wrong ------------------------------------------------------------------------------
