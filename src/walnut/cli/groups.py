@@ -23,6 +23,7 @@ COMMANDS: Final = {
     "top": "walnut.cli.top",
     "log": "walnut.log.cli",
     "store": "walnut.store.cli",
+    "topics": "walnut.topics.cli",
     "jobs": "walnut.jobs.cli",
     "completion": "walnut.cli.completion",
 }
