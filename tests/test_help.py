@@ -21,6 +21,7 @@ from walnut.cli import walnut
 from walnut.log import Log
 from walnut.store import Store
 from walnut.store.document import Document
+from walnut.topics import Topics
 
 WALNUT = [sys.executable, "-m", "walnut.cli"]
 
@@ -80,7 +81,10 @@ def make_shop(home: Path) -> None:
     with Store(home / "shop", STORE) as store:
         notes = store.table("notes", Document, key=lambda note: note.key)
         rooms = program["tables"](store)
+        topics = Topics(store)
         with store.transaction() as tx:
+            topics.create(tx, "orders")
+            topics.append(tx, "orders", [b"order 1", b"order 2", b"order 3"])
             notes.put(tx, Document("n1", "buy walnuts"))
             for number in (1, 2):
                 rooms.put(tx, program["Room"]("h1", number))
@@ -101,7 +105,7 @@ def test_the_examples_in_every_help_text_work(path: str, newcomer: Path) -> None
                 shlex.split(example), cwd=newcomer, stdout=subprocess.PIPE, stderr=subprocess.PIPE
             ) as process:
                 assert process.stdout is not None
-                assert process.stdout.readline().startswith((b"record ", b'{"lsn":'))
+                assert process.stdout.readline().startswith((b"record ", b'{"lsn":', b'{"offset":'))
                 process.send_signal(signal.SIGINT)
                 assert process.wait(30) == 130
             continue

@@ -24,6 +24,7 @@ COMMANDS: Final = {
     "top": "walnut.cli.top",
     "log": "walnut.log.cli",
     "store": "walnut.store.cli",
+    "topics": "walnut.topics.cli",
     "jobs": "walnut.jobs.cli",
     "token": "walnut.server.access.cli",
     "completion": "walnut.cli.completion",
