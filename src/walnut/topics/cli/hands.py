@@ -99,8 +99,7 @@ def open_to_write(
     """Whoever can change the topics at a place; the store is made if it may be new."""
     address = server_of(place)
     if address is not None:
-        why = f"for {principal}" + (f": {reason}" if reason else "") if principal else reason
-        with client_of(address, reason=why) as client:
+        with client_of(address, principal=principal, reason=reason) as client:
             yield There(client)
         return
     with Store(place) if new else open_store(place) as store:
