@@ -75,24 +75,25 @@ def terminal(directory: Path, *command: str) -> Iterator[Terminal]:
 
 
 def test_top_goes_on_through_a_restart_and_another_size_until_q_is_pressed(tmp_path: Path) -> None:
-    with serving(tmp_path / "data") as server, Client(server.data) as client:
-        with terminal(tmp_path, "top", "data", "--interval", "0.2") as screen:
-            screen.reads("data", "running", "since", "q quits")
-            client.create_topic("orders")
-            client.topic("orders").append([b"x"] * 50)
-            screen.reads("1, 50 messages")
-            server.kill()
-            screen.reads("open in a program, or not closed by its last writer")
-            server.start()
-            screen.reads("running")
-            screen.resize(60, 10)
-            os.kill(
-                screen.process.pid, 28
-            )  # SIGWINCH, as the kernel sends it to a foreground group
-            screen.reads("q quits")
-            screen.types("q")
-            assert screen.process.wait(60) == 0
-            assert termios.tcgetattr(screen._theirs) == screen.before
+    with (
+        serving(tmp_path / "data") as server,
+        Client(server.data) as client,
+        terminal(tmp_path, "top", "data", "--interval", "0.2") as screen,
+    ):
+        screen.reads("data", "running", "since", "q quits")
+        client.create_topic("orders")
+        client.topic("orders").append([b"x"] * 50)
+        screen.reads("1, 50 messages")
+        server.kill()
+        screen.reads("open in a program, or not closed by its last writer")
+        server.start()
+        screen.reads("running")
+        screen.resize(60, 10)
+        os.kill(screen.process.pid, 28)  # SIGWINCH, as the kernel sends it to a foreground group
+        screen.reads("q quits")
+        screen.types("q")
+        assert screen.process.wait(60) == 0
+        assert termios.tcgetattr(screen._theirs) == screen.before
 
 
 def test_top_of_what_is_not_there_is_one_line(tmp_path: Path) -> None:

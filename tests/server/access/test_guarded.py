@@ -194,16 +194,23 @@ async def test_a_cancellation_from_outside_is_none_of_ours(world: World) -> None
     assert world.app.requests.running == 0
 
 
-async def test_who_hangs_up_leaves_nothing_behind(world: World) -> None:
+@LANES
+@pytest.mark.parametrize("first", [[], [{"type": "http.request", "body": b"{", "more_body": True}]])
+async def test_who_hangs_up_leaves_nothing_behind_and_is_no_error(
+    world: World, lane: str, first: list[Message], caplog: pytest.LogCaptureFixture
+) -> None:
+    coming = list(first)
+
     async def gone() -> Message:
-        return {"type": "http.disconnect"}
+        return coming.pop() if coming else {"type": "http.disconnect"}
 
     async def send(message: Message) -> None:
-        raise AssertionError(message)
+        assert message.get("status", 400) == 400
 
     headers = [("authorization", f"Bearer {world.operator}")]
-    await world.app(scope_of("POST", FAST, headers), gone, send)
+    await world.app(scope_of("POST", f"/v1/{lane}/orders", headers), gone, send)
     assert world.app.requests.running == 0
+    assert caplog.records == []
 
 
 # -- streams -------------------------------------------------------------------------------------

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Annotated, Any, Final
 
 import msgspec
 from litestar import get
-from litestar.params import Parameter
+from litestar.params import FromPath, FromQuery, QueryParameter
 from litestar.types import ControllerRouterHandler
 
 from walnut.jobs.cli import views
@@ -21,7 +21,7 @@ from walnut.jobs.errors import UnknownJob
 from walnut.jobs.history import Event, history
 from walnut.jobs.jobs import Jobs
 from walnut.jobs.ledger import DEAD
-from walnut.jobs.model import Job, Pause, State
+from walnut.jobs.model import Job, State
 from walnut.jobs.overview import (
     Depth,
     JobTables,
@@ -101,22 +101,21 @@ class Counting:
         self._jobs = jobs
         self._lock = asyncio.Lock()
         self._at = -COUNTED_SECONDS
-        self._found: dict[str, Depth] = {}
+        self._found: list[QueueShown] = []
 
     async def queues(self) -> list[QueueShown]:
-        """All queues, by name. Which are paused is as of now."""
-        tables = self._jobs.tables
+        """All queues, by name."""
         async with self._lock:
             if time.monotonic() - self._at >= COUNTED_SECONDS:
                 with self._jobs.store.snapshot() as snapshot:
-                    self._found = await asyncio.to_thread(
-                        depths, tables, snapshot, lambda job: job.queue
-                    )
+                    self._found = await asyncio.to_thread(_queues, self._jobs.tables, snapshot)
                 self._at = time.monotonic()
-            return _queues(self._found, pauses(tables, self._jobs.store))
+            return self._found
 
 
-def _queues(counted: Mapping[str, Depth], paused: Mapping[str, Pause]) -> list[QueueShown]:
+def _queues(tables: JobTables, snapshot: Snapshot) -> list[QueueShown]:
+    counted = depths(tables, snapshot, lambda job: job.queue)
+    paused = pauses(tables, snapshot)
     found = []
     for name in sorted(counted.keys() | paused.keys()):
         depth = counted.get(name) or Depth()
@@ -170,18 +169,18 @@ def _many(jobs: Jobs) -> Iterator[ControllerRouterHandler]:
 
     @get("/v1/jobs/queues", tags=TAGS, summary="List queues", opt=needs("jobs:read"))
     async def list_queues() -> Page[QueueShown]:
-        """The queues, how many jobs each has in which state, and which are paused. Depths are as of
-        a second ago."""
+        """The queues, how many jobs each has in which state, and which are paused; as of a second ago."""
         return Page(await counting.queues())
 
     @get("/v1/jobs", tags=TAGS, summary="List jobs", opt=needs("jobs:read"))
     async def list_jobs(
-        states: Annotated[str | None, Parameter(query="state")] = None,  # Litestar has a `state`
-        queue: str | None = None,
-        task: str | None = None,
-        tenant: str | None = None,
-        limit: int = LIMIT,
-        cursor: str | None = None,
+        # Litestar has a `state` of its own.
+        states: Annotated[str | None, QueryParameter(name="state")] = None,
+        queue: FromQuery[str | None] = None,
+        task: FromQuery[str | None] = None,
+        tenant: FromQuery[str | None] = None,
+        limit: FromQuery[int] = LIMIT,
+        cursor: FromQuery[str | None] = None,
     ) -> Page[Any]:
         """Jobs, the newest first: those in one of the states (`state=waiting,running`) and of the queue,
         task and tenant that are given. A page may have fewer than `limit` and yet a `next`."""
@@ -189,17 +188,17 @@ def _many(jobs: Jobs) -> Iterator[ControllerRouterHandler]:
 
     @get("/v1/jobs/dead", tags=TAGS, summary="List dead letters", opt=needs("jobs:read"))
     async def list_dead(
-        queue: str | None = None,
-        task: str | None = None,
-        tenant: str | None = None,
-        limit: int = LIMIT,
-        cursor: str | None = None,
+        queue: FromQuery[str | None] = None,
+        task: FromQuery[str | None] = None,
+        tenant: FromQuery[str | None] = None,
+        limit: FromQuery[int] = LIMIT,
+        cursor: FromQuery[str | None] = None,
     ) -> Page[Any]:
         """Jobs that failed for good, with their last error; those first that died last."""
         return await page(which_of(None, queue, task, tenant), limit, cursor, dead=True)
 
     @get("/v1/jobs/timers", tags=TAGS, summary="List what is due", opt=needs("jobs:read"))
-    async def list_timers(limit: int = LIMIT) -> Page[Any]:
+    async def list_timers(limit: FromQuery[int] = LIMIT) -> Page[Any]:
         """The timers that are due next."""
         return Page(
             [views.timer_object(timer) for timer, _ in upcoming(tables, store, page_size(limit))]
@@ -223,7 +222,9 @@ def _one(jobs: Jobs) -> Iterator[ControllerRouterHandler]:
         summary="Read a job",
         opt={**needs("jobs:read"), **takes("at_least")},
     )
-    async def read_job(job: str, *, past: bool = False, at_least: int = 0) -> Answer[Any]:
+    async def read_job(
+        job: FromPath[str], *, past: FromQuery[bool] = False, at_least: FromQuery[int] = 0
+    ) -> Answer[Any]:
         """All about a job, by its id or at least 8 digits of that: how it stands, what it was given, what
         it returned or raised, the steps of a workflow. With `past=true` also its history, which is read
         from the log and may take a while."""
