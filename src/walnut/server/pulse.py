@@ -150,9 +150,7 @@ class Pulse:
         beats: the last ones. depth: as of some seconds ago.
     """
 
-    def __init__(
-        self, store: Store, data: Path, *, clock: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, store: Store, data: Path, *, clock: Callable[[], float] = time.time) -> None:
         self.beats: deque[Beat] = deque(maxlen=KEPT)
         self.depth = Depth()
         self._store = store
@@ -187,5 +185,9 @@ class Pulse:
         oldest = next(iter(log.read(stop=stat.first_lsn + 1)), None)
         usage = shutil.disk_usage(self._data)
         return Depth(
-            stat.bytes, stat.first_lsn, 0 if oldest is None else oldest.time, usage.free, usage.total
+            stat.bytes,
+            stat.first_lsn,
+            0 if oldest is None else oldest.time,
+            usage.free,
+            usage.total,
         )
