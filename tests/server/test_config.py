@@ -296,3 +296,10 @@ def test_keys_are_found_on_their_lines_whatever_is_between_them() -> None:
     assert found["a", "list"] == 10
     assert found["c", "d"] == 14
     assert found["c", "d", "z", "w"] == 15
+
+
+def test_the_documentation_has_every_setting_as_it_is() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "server.md").read_text()
+    assert f"~~~toml\n{default_document(SECTIONS, CLASSES)}~~~\n" in page, (
+        "paste what `walnut init` writes into docs/server.md"
+    )
