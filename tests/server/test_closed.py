@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from litestar.routes import HTTPRoute, WebSocketRoute
 
 from tests.server.access.asking import ask, scope_of
+from walnut.server.access.gate import Gate
 from walnut.server.access.login import LOGIN, LOGOUT
-from walnut.server.access.tokens import Tokens, Wanted
+from walnut.server.access.tokens import Wanted
 from walnut.server.config.load import load
 from walnut.server.server import Server
 from walnut.server.site import Site
 from walnut.server.subsystems import find, sections
-from walnut.store.store import Store
 from walnut.web.access import NEED, Need
 from walnut.web.asgi import Message
 from walnut.web.caller import Caller
@@ -67,15 +67,17 @@ def assembled(path: Path) -> Iterator[Assembled]:
     read = load(sections(classes), list(classes), file=None, environ={}, flags=flags)
     loop = asyncio.new_event_loop()
     server = Server(read, classes, reread=lambda: read, command=[])
+    started = []
     try:
         for one in server.subsystems:
             loop.run_until_complete(one.start())
+            started.append(one)
         site = Site(server)
         loop.run_until_complete(site.start())
         yield Assembled(loop, server, site)
-        for one in reversed(server.subsystems):
-            loop.run_until_complete(one.stop())
     finally:
+        for one in reversed(started):
+            loop.run_until_complete(one.stop())
         for listening in server.listening:
             listening.close()
         server._directory.close()
@@ -172,14 +174,9 @@ def test_the_login_page_tells_nothing_and_does_nothing(world: Assembled) -> None
 
 
 def test_every_route_refuses_a_token_without_its_scope_and_says_which(world: Assembled) -> None:
-    tokens = world.server.resources.find(Store)
-    del tokens
-    gate = world.server.resources
-    from walnut.server.access.gate import Gate
-
-    made: Tokens = gate.find(Gate).tokens
+    tokens = world.server.resources.find(Gate).tokens
     wanted = Wanted(name="nothing", scopes=("nothing:read",))
-    text = made.create_now(wanted, Caller("test", ("*",), "")).text
+    text = tokens.create_now(wanted, Caller("test", ("*",), "")).text
     asked = 0
     for route in world.routes:
         path = path_of(route)  # type: ignore[arg-type]
