@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 from litestar import delete, post
+from litestar.params import FromPath
 from litestar.types import ControllerRouterHandler, Scope
 
 from walnut.jobs.api.looking import TAGS, id_in
@@ -61,7 +62,7 @@ def _jobs(jobs: Jobs) -> Iterator[ControllerRouterHandler]:
         status_code=200,
         opt=needs("jobs:write"),
     )
-    async def retry(job: str, scope: Scope) -> Answer[JobState]:
+    async def retry(job: FromPath[str], scope: Scope) -> Answer[JobState]:
         """Give a job that is dead or was cancelled a new beginning, with all its tries; one that waits
         for its next try has it at once."""
         return await change(scope, _retry, job)
@@ -73,7 +74,7 @@ def _jobs(jobs: Jobs) -> Iterator[ControllerRouterHandler]:
         status_code=200,
         opt=needs("jobs:write"),
     )
-    async def cancel(job: str, scope: Scope) -> Answer[JobState]:
+    async def cancel(job: FromPath[str], scope: Scope) -> Answer[JobState]:
         """End a job that has not ended, and with it those that come after it. `Walnut-Reason` becomes its
         error."""
         return await change(scope, _cancel, job, caller_of(scope).reason)
@@ -85,7 +86,7 @@ def _jobs(jobs: Jobs) -> Iterator[ControllerRouterHandler]:
         status_code=200,
         opt=needs("jobs:write"),
     )
-    async def drop(job: str, scope: Scope) -> Answer[JobState]:
+    async def drop(job: FromPath[str], scope: Scope) -> Answer[JobState]:
         """Forget a job that has ended; a dead letter too. There is no way back."""
         return await change(scope, _drop, job)
 
@@ -102,7 +103,7 @@ def _queues(jobs: Jobs) -> Iterator[ControllerRouterHandler]:
         status_code=200,
         opt=needs("jobs:write", name="queue"),
     )
-    async def pause(queue: str, scope: Scope) -> Answer[QueueState]:
+    async def pause(queue: FromPath[str], scope: Scope) -> Answer[QueueState]:
         """Start no more jobs of a queue, until it is resumed. What runs goes on."""
         done = await write(store, scope, b"", QueueState, partial(_pause, jobs, queue))
         return Answer(done.result, headers=done.headers)
@@ -114,7 +115,7 @@ def _queues(jobs: Jobs) -> Iterator[ControllerRouterHandler]:
         status_code=200,
         opt=needs("jobs:write", name="queue"),
     )
-    async def resume(queue: str, scope: Scope) -> Answer[QueueState]:
+    async def resume(queue: FromPath[str], scope: Scope) -> Answer[QueueState]:
         """Go on with a queue. 409 if it is not paused."""
         done = await write(store, scope, b"", QueueState, partial(_resume, jobs, queue))
         return Answer(done.result, headers=done.headers)

@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 import msgspec
 from litestar import get
-from litestar.params import Parameter
+from litestar.params import FromPath, FromQuery
 from litestar.types import ControllerRouterHandler
 
 from walnut.jobs.cli import views
@@ -174,30 +174,30 @@ def _many(jobs: Jobs) -> Iterator[ControllerRouterHandler]:
 
     @get("/v1/jobs", tags=TAGS, summary="List jobs", opt=needs("jobs:read"))
     async def list_jobs(
-        states: Annotated[str | None, Parameter(query="state")] = None,  # Litestar has a `state`
-        queue: str | None = None,
-        task: str | None = None,
-        tenant: str | None = None,
-        limit: int = LIMIT,
-        cursor: str | None = None,
+        state: FromQuery[str | None] = None,
+        queue: FromQuery[str | None] = None,
+        task: FromQuery[str | None] = None,
+        tenant: FromQuery[str | None] = None,
+        limit: FromQuery[int] = LIMIT,
+        cursor: FromQuery[str | None] = None,
     ) -> Page[Any]:
         """Jobs, the newest first: those in one of the states (`state=waiting,running`) and of the queue,
         task and tenant that are given. A page may have fewer than `limit` and yet a `next`."""
-        return await page(which_of(states, queue, task, tenant), limit, cursor, dead=False)
+        return await page(which_of(state, queue, task, tenant), limit, cursor, dead=False)
 
     @get("/v1/jobs/dead", tags=TAGS, summary="List dead letters", opt=needs("jobs:read"))
     async def list_dead(
-        queue: str | None = None,
-        task: str | None = None,
-        tenant: str | None = None,
-        limit: int = LIMIT,
-        cursor: str | None = None,
+        queue: FromQuery[str | None] = None,
+        task: FromQuery[str | None] = None,
+        tenant: FromQuery[str | None] = None,
+        limit: FromQuery[int] = LIMIT,
+        cursor: FromQuery[str | None] = None,
     ) -> Page[Any]:
         """Jobs that failed for good, with their last error; those first that died last."""
         return await page(which_of(None, queue, task, tenant), limit, cursor, dead=True)
 
     @get("/v1/jobs/timers", tags=TAGS, summary="List what is due", opt=needs("jobs:read"))
-    async def list_timers(limit: int = LIMIT) -> Page[Any]:
+    async def list_timers(limit: FromQuery[int] = LIMIT) -> Page[Any]:
         """The timers that are due next."""
         return Page(
             [views.timer_object(timer) for timer, _ in upcoming(tables, store, page_size(limit))]
@@ -221,7 +221,9 @@ def _one(jobs: Jobs) -> Iterator[ControllerRouterHandler]:
         summary="Read a job",
         opt={**needs("jobs:read"), **takes("at_least")},
     )
-    async def read_job(job: str, *, past: bool = False, at_least: int = 0) -> Answer[Any]:
+    async def read_job(
+        job: FromPath[str], *, past: FromQuery[bool] = False, at_least: FromQuery[int] = 0
+    ) -> Answer[Any]:
         """All about a job, by its id or at least 8 digits of that: how it stands, what it was given, what
         it returned or raised, the steps of a workflow. With `past=true` also its history, which is read
         from the log and may take a while."""

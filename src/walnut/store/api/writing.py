@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 from litestar import delete, post, put
+from litestar.params import FromPath, JSONBody, RawBody
 from litestar.types import ControllerRouterHandler, Scope
 
 from walnut.store.api import operations as operation
@@ -70,7 +71,7 @@ def routes(tables: Tables, operations: Operations) -> list[ControllerRouterHandl
     store = tables.store
 
     @post("/v1/tables", tags=TAGS, summary="Make a table", opt=needs("tables:write", each=True))
-    async def create_table(data: NewTable, scope: Scope) -> Answer[Description]:
+    async def create_table(data: JSONBody[NewTable], scope: Scope) -> Answer[Description]:
         """Make a table of documents: rows of `{"key": text, "value": any JSON}`. Answers 200 if there is
         one like it already."""
         permit(scope, "tables:write", data.name)
@@ -104,7 +105,9 @@ def routes(tables: Tables, operations: Operations) -> list[ControllerRouterHandl
 
     @express
     @put("/v1/tables/{table:str}/rows/{key:str}", tags=TAGS, summary="Put a row", opt=writes)
-    async def put_row(table: str, key: str, body: bytes, scope: Scope) -> Answer[Stored]:
+    async def put_row(
+        table: FromPath[str], key: FromPath[str], body: RawBody, scope: Scope
+    ) -> Answer[Stored]:
         """Store a row, in place of the one with its key if there is one. The body is the row as GET
         gives it; of a document the key may be left out. 201 if it is new."""
         del key
@@ -112,7 +115,7 @@ def routes(tables: Tables, operations: Operations) -> list[ControllerRouterHandl
 
     @put("/v1/tables/{table:str}/rows/{key:path}", include_in_schema=False, opt=writes)
     async def put_row_with_slashes(
-        table: str, key: Path, body: bytes, scope: Scope
+        table: FromPath[str], key: FromPath[Path], body: RawBody, scope: Scope
     ) -> Answer[Stored]:
         del key
         return await put_one(table, body, scope)
@@ -125,7 +128,7 @@ def routes(tables: Tables, operations: Operations) -> list[ControllerRouterHandl
         status_code=200,
         opt=deletes,
     )
-    async def delete_row(table: str, key: str, scope: Scope) -> Answer[Deleted]:
+    async def delete_row(table: FromPath[str], key: FromPath[str], scope: Scope) -> Answer[Deleted]:
         """Delete the row with this key. 404 if there is none."""
         del key
         return await delete_one(table, scope)
@@ -136,7 +139,9 @@ def routes(tables: Tables, operations: Operations) -> list[ControllerRouterHandl
         status_code=200,
         opt=deletes,
     )
-    async def delete_row_with_slashes(table: str, key: Path, scope: Scope) -> Answer[Deleted]:
+    async def delete_row_with_slashes(
+        table: FromPath[str], key: FromPath[Path], scope: Scope
+    ) -> Answer[Deleted]:
         del key
         return await delete_one(table, scope)
 
@@ -148,7 +153,7 @@ def routes(tables: Tables, operations: Operations) -> list[ControllerRouterHandl
         status_code=200,
         opt=needs("tables:write", each=True),
     )
-    async def transaction(body: bytes, scope: Scope) -> Answer[Committed]:
+    async def transaction(body: RawBody, scope: Scope) -> Answer[Committed]:
         """Do several things together, or none of them: `{"operations": [...]}`, of these kinds.
 
         `{"op": "put", "table": "rooms", "row": {...}, "if_match": "...", "if_none_match": "*"}`,

@@ -15,6 +15,7 @@ from urllib.parse import unquote_to_bytes
 
 import msgspec
 from litestar import post
+from litestar.params import FromPath, FromQuery, RawBody
 from litestar.types import ControllerRouterHandler, Scope
 
 from walnut.store.api.asking import write
@@ -84,7 +85,7 @@ def routes(topics: Topics) -> list[ControllerRouterHandler]:
         opt=needs("topics:write", name="topic"),
     )
     async def append_one(
-        topic: str, body: bytes, scope: Scope, key: str | None = None
+        topic: FromPath[str], body: RawBody, scope: Scope, key: FromQuery[str | None] = None
     ) -> Answer[AppendedShown]:
         """Append the body, whatever it is, as one message; `?key=` is its key. A `Content-Type` that is
         not JSON or octet-stream becomes a header of the message.
@@ -102,7 +103,9 @@ def routes(topics: Topics) -> list[ControllerRouterHandler]:
         summary="Append many messages",
         opt=needs("topics:write", name="topic"),
     )
-    async def append_many(topic: str, body: bytes, scope: Scope) -> Answer[AppendedShown]:
+    async def append_many(
+        topic: FromPath[str], body: RawBody, scope: Scope
+    ) -> Answer[AppendedShown]:
         """Append a JSON array of messages, all or none: `[{"value": {"any": "JSON"}, "key": "k",
         "headers": {"a": "b"}}, {"text": "..."}, {"bytes": "<base64>"}]`. Producers as for one message:
         the array is one append."""

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import msgspec
 from litestar import delete, get, patch, post, put
+from litestar.params import FromPath, FromQuery, JSONBody
 from litestar.types import ControllerRouterHandler, Scope
 
 from walnut.log.model import MAX_LSN
@@ -74,7 +75,7 @@ def _topics(topics: Topics) -> Iterator[ControllerRouterHandler]:
 
     @get("/v1/topics", tags=TAGS, summary="List topics", opt=needs("topics:read", each=True))
     async def list_topics(
-        scope: Scope, limit: int = LIMIT, cursor: str | None = None
+        scope: Scope, limit: FromQuery[int] = LIMIT, cursor: FromQuery[str | None] = None
     ) -> Page[TopicInfo]:
         """The topics that the caller may read, by name. A page may have fewer than `limit` and yet a
         `next`."""
@@ -84,7 +85,7 @@ def _topics(topics: Topics) -> Iterator[ControllerRouterHandler]:
         )
 
     @post("/v1/topics", tags=TAGS, summary="Make a topic", opt=needs("topics:write", each=True))
-    async def create_topic(data: NewTopic, scope: Scope) -> Answer[TopicInfo]:
+    async def create_topic(data: JSONBody[NewTopic], scope: Scope) -> Answer[TopicInfo]:
         """Make a topic. 409 if there is one of its name."""
         permit(scope, "topics:write", data.name)
         create = partial(_create, topics, data)
@@ -97,7 +98,7 @@ def _topics(topics: Topics) -> Iterator[ControllerRouterHandler]:
         summary="Describe a topic",
         opt={**needs("topics:read", name="topic"), **takes("at_least")},
     )
-    async def describe(topic: str, at_least: int = 0) -> Answer[TopicInfo]:
+    async def describe(topic: FromPath[str], at_least: FromQuery[int] = 0) -> Answer[TopicInfo]:
         """Its options, offsets and size."""
         lsn = await reached(store, at_least)
         return Answer(topics.info(store, topic), headers=position(lsn))
@@ -108,7 +109,9 @@ def _topics(topics: Topics) -> Iterator[ControllerRouterHandler]:
         summary="Change how long a topic keeps messages",
         opt=needs("topics:write", name="topic"),
     )
-    async def configure(topic: str, data: TopicOptions, scope: Scope) -> Answer[TopicInfo]:
+    async def configure(
+        topic: FromPath[str], data: JSONBody[TopicOptions], scope: Scope
+    ) -> Answer[TopicInfo]:
         """What is left out is no limit. From the next sweep on, some seconds from now."""
         change = partial(_configure, topics, topic, data)
         done = await write(store, scope, msgspec.json.encode(data), TopicInfo, change)
@@ -121,7 +124,7 @@ def _topics(topics: Topics) -> Iterator[ControllerRouterHandler]:
         status_code=200,
         opt=needs("topics:admin", name="topic"),
     )
-    async def delete_topic(topic: str, scope: Scope) -> Answer[TopicInfo]:
+    async def delete_topic(topic: FromPath[str], scope: Scope) -> Answer[TopicInfo]:
         """Delete a topic with all it holds; the answer says what it was."""
         done = await write(store, scope, b"", TopicInfo, partial(_delete, topics, topic))
         return Answer(done.result, headers=done.headers)
@@ -133,7 +136,9 @@ def _topics(topics: Topics) -> Iterator[ControllerRouterHandler]:
         status_code=200,
         opt=needs("topics:admin", name="topic"),
     )
-    async def truncate(topic: str, data: Truncate, scope: Scope) -> Answer[TopicInfo]:
+    async def truncate(
+        topic: FromPath[str], data: JSONBody[Truncate], scope: Scope
+    ) -> Answer[TopicInfo]:
         """Let go of all messages before an offset; they can't be read from now on."""
         before = checked("before", data.before, 0, MAX_LSN)
         change = partial(_truncate, topics, topic, before)
@@ -152,7 +157,7 @@ def _groups(topics: Topics) -> Iterator[ControllerRouterHandler]:
         summary="List groups",
         opt=needs("topics:read", name="topic"),
     )
-    async def list_groups(topic: str) -> Page[Position]:
+    async def list_groups(topic: FromPath[str]) -> Page[Position]:
         """How far groups have read the topic, by name, and how many messages each has yet to read."""
         return Page(topics.positions(store, topic, limit=GROUPS))
 
@@ -162,7 +167,9 @@ def _groups(topics: Topics) -> Iterator[ControllerRouterHandler]:
         summary="Where a group is",
         opt={**needs("topics:read", name="topic"), **takes("at_least")},
     )
-    async def group_position(topic: str, group: str, at_least: int = 0) -> Answer[At]:
+    async def group_position(
+        topic: FromPath[str], group: FromPath[str], at_least: FromQuery[int] = 0
+    ) -> Answer[At]:
         """The offset that the group reads next: 0 if it never committed one."""
         lsn = await reached(store, at_least)
         return Answer(At(group, topics.position(store, group, topic) or 0), headers=position(lsn))
@@ -173,7 +180,9 @@ def _groups(topics: Topics) -> Iterator[ControllerRouterHandler]:
         summary="Commit a group's position",
         opt=needs("topics:write", name="topic"),
     )
-    async def commit(topic: str, group: str, data: Commit, scope: Scope) -> Answer[At]:
+    async def commit(
+        topic: FromPath[str], group: FromPath[str], data: JSONBody[Commit], scope: Scope
+    ) -> Answer[At]:
         """Note how far the group has read. With `expected` it is refused (412) if another consumer
         committed meanwhile, so that of two who read the same only one has an effect."""
         offset = checked("offset", data.offset, 0, MAX_LSN)
@@ -188,7 +197,7 @@ def _groups(topics: Topics) -> Iterator[ControllerRouterHandler]:
         status_code=200,
         opt=needs("topics:write", name="topic"),
     )
-    async def forget(topic: str, group: str, scope: Scope) -> Answer[Forgotten]:
+    async def forget(topic: FromPath[str], group: FromPath[str], scope: Scope) -> Answer[Forgotten]:
         """Forget the group's position."""
         done = await write(store, scope, b"", Forgotten, partial(_forget, topics, group, topic))
         return Answer(done.result, headers=done.headers)

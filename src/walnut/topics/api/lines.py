@@ -17,6 +17,7 @@ from typing import Any, Final, Literal, cast
 
 import msgspec
 from litestar import Request, post
+from litestar.params import FromPath, FromQuery
 from litestar.types import ControllerRouterHandler, Scope
 
 from walnut.log.model import KIB, MIB
@@ -125,9 +126,9 @@ def routes(topics: Topics) -> list[ControllerRouterHandler]:
         request_max_body_size=None,
     )
     async def append_stream(
-        topic: str,
+        topic: FromPath[str],
         request: Request[Any, Any, Any],
-        lines: Literal["values", "messages"] = "values",
+        lines: FromQuery[Literal["values", "messages"]] = "values",
     ) -> Answer[Any]:
         """Append each line of the body (JSON, as `application/x-ndjson` has it) as a message while it
         arrives, in transactions of bounded size. Of `lines=messages` each is `{"value": ..., "key": ...}`

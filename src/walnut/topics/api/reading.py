@@ -18,6 +18,7 @@ from typing import Any, Final
 
 import msgspec
 from litestar import get
+from litestar.params import FromPath, FromQuery
 from litestar.types import ControllerRouterHandler, Scope
 
 from walnut.log.errors import LogClosed
@@ -183,11 +184,11 @@ def routes(topics: Topics) -> list[ControllerRouterHandler]:
 
     @get("/v1/topics/{topic:str}/messages", tags=TAGS, summary="Read messages", opt=reads)
     async def read(
-        topic: str,
-        start: str = "earliest",
-        limit: int = LIMIT,
-        cursor: str | None = None,
-        at_least: int = 0,
+        topic: FromPath[str],
+        start: FromQuery[str] = "earliest",
+        limit: FromQuery[int] = LIMIT,
+        cursor: FromQuery[str | None] = None,
+        at_least: FromQuery[int] = 0,
     ) -> Answer[MessagesShown]:
         """Messages from `start` on: an offset, `earliest`, `latest`, or a moment (RFC 3339: the first
         message appended then or later). A value that is JSON is in `value`, other text in `text`, the
@@ -210,7 +211,7 @@ def routes(topics: Topics) -> list[ControllerRouterHandler]:
         summary="Read a message as it is",
         opt=needs("topics:read", name="topic"),
     )
-    async def read_one(topic: str, offset: int) -> Answer[bytes]:
+    async def read_one(topic: FromPath[str], offset: FromPath[int]) -> Answer[bytes]:
         """The value of one message, as it was appended, with its `Content-Type` if it has one."""
         if offset < 0:
             raise InvalidTopicOption(f"offset is {offset}: offsets are from 0")
@@ -232,7 +233,11 @@ def routes(topics: Topics) -> list[ControllerRouterHandler]:
         opt={**needs("topics:read", name="topic"), **takes("Last-Event-ID")},
     )
     async def tail(
-        topic: str, scope: Scope, start: str = "latest", *, follow: bool = True
+        topic: FromPath[str],
+        scope: Scope,
+        start: FromQuery[str] = "latest",
+        *,
+        follow: FromQuery[bool] = True,
     ) -> Streamed:
         """Messages from `start` on as they become durable: as Server-Sent Events, whose ids are offsets,
         if `Accept` asks for them, else as lines of JSON. It goes on behind `Last-Event-ID`.

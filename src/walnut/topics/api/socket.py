@@ -19,6 +19,7 @@ from typing import Any, Final
 import msgspec
 from litestar import WebSocket, websocket
 from litestar.exceptions import WebSocketDisconnect
+from litestar.params import FromPath, FromQuery
 from litestar.types import ControllerRouterHandler
 
 from walnut.store.api.rows import check_depth
@@ -184,7 +185,12 @@ def routes(topics: Topics) -> list[ControllerRouterHandler]:
     shared = Shared(topics)
 
     @websocket("/v1/topics/{topic:str}/socket", opt=needs("topics:read", name="topic"))
-    async def talk(topic: str, socket: Socket, start: str = "latest", window: int = 0) -> None:
+    async def talk(
+        topic: FromPath[str],
+        socket: Socket,
+        start: FromQuery[str] = "latest",
+        window: FromQuery[int] = 0,
+    ) -> None:
         """Messages from `start` on, and appends; see the documentation of topics."""
         begin = tail_start(socket.scope, start)
         if not 0 <= window <= WINDOW:
