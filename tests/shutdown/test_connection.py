@@ -230,6 +230,8 @@ async def test_who_waits_in_the_backlog_when_accepting_stops_is_served() -> None
         (b"GET /" + b"y" * 3000, 431),
         (b"GET / HTTP/1.1\r\n" + b"x: y\r\n" * 20 + b"\r\n", 431),
         (b"nonsense\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\nabc", 400),
+        (b"GET /\x01 HTTP/1.1\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\ncontent-length: x\r\n\r\n", 400),
         (b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n", 400),
         (b"GET / HTTP/1.1\r\nx", 408),
@@ -267,6 +269,31 @@ async def test_a_header_that_comes_in_many_pieces_has_the_same_limit() -> None:
             await client.writer.drain()
             await asyncio.sleep(0)
         assert (await client.answer()).status == 431
+
+
+@asynchronously
+async def test_a_trailer_that_never_ends_has_the_same_limit() -> None:
+    async with running(limits=HttpLimits(header_bytes=2000)) as run:
+        client = Client(run.port)
+        await client.send(b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n0\r\nx: ")
+        await until(lambda: run.lifecycle.inflight.requests == 1)
+        for _ in range(60):
+            await client.send(b"y" * 100)
+            await asyncio.sleep(0)
+        assert (await client.answer()).status == 431
+
+
+@asynchronously
+async def test_headers_below_the_limit_may_come_in_pieces() -> None:
+    async with running(limits=HttpLimits(header_bytes=2000)) as run:
+        client = Client(run.port)
+        await client.send(b"GET / HTTP/1.1\r\n")
+        for number in range(18):
+            await client.send(b"x%d: %s\r\n" % (number, b"y" * 90))
+            await asyncio.sleep(0.001)
+        await client.send(b"\r\n")
+        assert (await client.answer()).status == 200
+        await client.close()
 
 
 @asynchronously

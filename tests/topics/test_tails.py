@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.topics.helpers import topics_in, values
+from walnut.log import LogOptions
 from walnut.log.errors import LogError, LogFailed
 from walnut.store import Store, StoreOptions
-from walnut.log import LogOptions
 from walnut.testing.disk import SimDisk
 from walnut.testing.engine import OpenModel
 from walnut.topics import OffsetTruncated, Topics

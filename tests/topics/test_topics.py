@@ -7,11 +7,18 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tests.store.helpers import SMALL, rooms_of, Room
+from tests.store.helpers import SMALL, Room, rooms_of
 from tests.topics.helpers import SECOND, held, topics_in, values
 from walnut.store import Meta, Store, StoreReader, Transaction
 from walnut.testing.disk import SimClock
-from walnut.topics import Message, OffsetTruncated, TopicOptions, Topics, TopicsOptions, TopicsReader
+from walnut.topics import (
+    Message,
+    OffsetTruncated,
+    TopicOptions,
+    Topics,
+    TopicsOptions,
+    TopicsReader,
+)
 from walnut.topics.appending import CHUNK_BYTES, CHUNK_MESSAGES
 from walnut.topics.errors import (
     InvalidMessage,
@@ -97,7 +104,12 @@ def test_large_appends_are_cut_into_chunks_and_read_back_whole(tmp_path: Path) -
         call(topics.append, "t", wide)
         assert held(topics) == 6
         huge = bytes(topics.options.message_bytes)
-        mixed = [Message(b"a", headers={"n": "1"}), huge, b"b", Message(b"c", b"k")]
+        mixed: list[bytes | Message] = [
+            Message(b"a", headers={"n": "1"}),
+            huge,
+            b"b",
+            Message(b"c", b"k"),
+        ]
         call(topics.append, "t", mixed)
         expected = [*many, *wide, b"a", huge, b"b", b"c"]
         assert values(topics, "t") == expected
@@ -197,7 +209,7 @@ def test_what_is_no_topic_and_no_message_is_refused_by_name(tmp_path: Path) -> N
             Message(b"v", None, dict.fromkeys(map(str, range(65)), "")),
         ):
             with pytest.raises(InvalidMessage):
-                call(topics.append, "third", wrong)
+                call(topics.append, "third", wrong)  # type: ignore[arg-type]
         with pytest.raises(MessageTooLarge, match="1000001 bytes"):
             call(topics.append, "third", [b"small", bytes(1_000_001)])
         with pytest.raises(MessageTooLarge, match="several"):

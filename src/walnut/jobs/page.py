@@ -122,7 +122,9 @@ async def _overview(visit: Visit, jobs: Jobs) -> None:
     with tag("section", "w-panel flush"):
         with tag("div", "w-panel-head"):
             tag("h2", "", "Queues")
-        if not found and not paused:
+        if not found and not paused and metrics.started:
+            tag("p", "muted", "Nothing waits and nothing runs.").style("padding:14px 20px")
+        elif not found and not paused:
             empty(
                 "bolt",
                 "Nothing waits",
@@ -136,7 +138,7 @@ async def _overview(visit: Visit, jobs: Jobs) -> None:
             tag("h2", "", "Dead letters")
             tag("span", "muted small", "Failed for good. They stay until somebody retries or drops them.")
         if not await _letters(jobs):
-            tag("p", "w-more muted", "None. That is how it should be.").style("padding:14px 20px")
+            tag("p", "muted", "None. That is how it should be.").style("padding:14px 20px")
     await _soon(jobs)
 
 
@@ -217,11 +219,17 @@ async def _letters(jobs: Jobs) -> int:
     return await grid.load()
 
 
+def _task(name: str) -> str:
+    """A task: its function, then where that is."""
+    place, _, function = name.rpartition(".")
+    return f'<b>{escape(function)}</b> <span class="muted small">{escape(place)}</span>'
+
+
 def _dead_line(job: Job, now: int) -> Line:
     error = "" if job.error is None else told(job.error.error, job.error.message)
     return Line(
         (
-            f"<b>{escape(job.task)}</b>",
+            _task(job.task),
             f'<span class="bad">{escape(error)}</span>',
             number(job.attempt),
             ago(job.ended, now),
@@ -296,7 +304,7 @@ async def _all(jobs: Jobs) -> None:
 def _line(job: Job, now: int) -> Line:
     return Line(
         (
-            f"<b>{escape(job.task)}</b>",
+            _task(job.task),
             badge(job.state.name.lower(), COLOURS.get(job.state, "")),
             escape(job.queue),
             ago(job.created, now),

@@ -34,6 +34,7 @@ from walnut.server.config.model import (
     LoggingSection,
 )
 from walnut.server.errors import DirectoryUnusable
+from walnut.server.pulse import Pulse
 from walnut.store.store import Store
 from walnut.web.access import ACCESS
 from walnut.web.app import Api
@@ -71,6 +72,8 @@ class Site:
             problems,
         )
         self._console: Console | None = None
+        self._pulse = Pulse(server.resources.find(Store), server.info.data)
+        server.resources.provide(self._pulse)
         login: Login | None = None
         app: App = self._api
         if settings.of(ConsoleSection).enabled:
@@ -83,7 +86,7 @@ class Site:
                 state=lambda: server.lifecycle.state.value,
             )
             app = _Split(self._console, self._api, self._gate)
-            login = Login(self._gate, lambda wrong: login_page(csrf="", error=wrong))
+            login = Login(self._gate, login_page)
         limits = settings.of(LimitsSection)
         self.app: App = Guarded(
             app,
@@ -116,6 +119,7 @@ class Site:
                 log.exception("the console can't be loaded; all else goes on without it")
                 return
             log.info("console loaded", url=f"{self._server.url}{PREFIX}")
+            await self._pulse.run()
 
     async def stop(self) -> None:
         """Let go of the console's pages."""

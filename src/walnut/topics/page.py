@@ -245,7 +245,7 @@ async def _messages(visit: Visit, topics: Topics, info: TopicInfo) -> None:
             with tag("label", "w-field"):
                 tag("span", "", "Find an offset or a time")
                 tag(
-                    "input", "mono", name="find", value=visit.query.get("find", ""), size=24,
+                    "input", "mono", name="find", value=visit.query.get("find", ""), size=32,
                     placeholder="42  or  12:30:05  or  5min ago", **{"data-key": "/"},
                 )  # fmt: skip
             tag("button", "w-submit", "Find", type="submit")

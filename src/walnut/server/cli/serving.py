@@ -39,7 +39,7 @@ def init(file: Path) -> None:
 
 
 @click.command(
-    epilog=examples("walnut serve", "walnut serve --data /srv/walnut --port 9000 --log-format json")
+    epilog=examples("walnut serve", "walnut serve --data data/walnut --log-format json")
 )
 @settings_flags
 def serve(file: Path | None, **given: Any) -> None:
@@ -58,7 +58,7 @@ def serve(file: Path | None, **given: Any) -> None:
     )
 
 
-@click.command(epilog=examples("walnut restart", "walnut restart --data /srv/walnut"))
+@click.command(epilog=examples("walnut restart", "walnut restart --timeout 30"))
 @settings_flags
 @click.option("--timeout", default=60.0, show_default=True, help="Seconds to wait for the new one.")
 def restart(file: Path | None, timeout: float, **given: Any) -> None:

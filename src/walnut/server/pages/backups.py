@@ -70,7 +70,7 @@ async def _window(store: Store) -> None:
             tag("p", "muted", "Nothing was written yet.")
             return
         marks = []
-        if stat.checkpoint_age is not None:
+        if stat.checkpoint_age is not None and stat.checkpoint_lsn:
             at = max(oldest, now - int(stat.checkpoint_age * 1e9))
             marks.append(Mark(at, f"Checkpoint at LSN {stat.checkpoint_lsn:,}, {ago(at, now)}"))
         html(timeline_html(oldest, now, (oldest, now), marks))

@@ -19,6 +19,7 @@ from walnut.console.parts.grid import Column, Grid, Line
 from walnut.console.shell import acting
 from walnut.console.visit import Visit, link
 from walnut.console.words import ago, moment
+from walnut.server.access.gate import Gate
 from walnut.server.access.tokens import Token, Tokens, Wanted
 
 DAY: Final = 86_400 * 10**9
@@ -35,7 +36,7 @@ EXAMPLES: Final = (
 
 async def tokens_page(visit: Visit) -> None:
     """Draw the page that the address asks for."""
-    tokens = visit.resources.find(Tokens)
+    tokens = visit.resources.find(Gate).tokens
     if name := visit.query.get("token", ""):
         _one(visit, tokens, tokens.find(name))
         return

@@ -95,9 +95,10 @@ class Served:
         while batch := list(islice(_sized(lines), BATCH)):
             rows = [_row(table, line, number, done) for number, line in enumerate(batch, done + 1)]
             try:
-                self._client.transaction(
-                    [{"op": "put", "table": table, "row": row} for row in rows]
-                )
+                with self._knowing(table, ": --new makes one"):
+                    self._client.transaction(
+                        [{"op": "put", "table": table, "row": row} for row in rows]
+                    )
             except Invalid as error:
                 last = done + len(rows)
                 which = f"row {last}" if len(rows) == 1 else f"one of the rows {done + 1} to {last}"

@@ -80,8 +80,8 @@ async def _records(visit: Visit, store: Store, upto: int, said: str) -> None:
         grid = Grid(
             "Records of the log",
             [
-                Column("LSN", "110px", right=True),
-                Column("Time (UTC)", "190px"),
+                Column("LSN", "100px", right=True),
+                Column("Time (UTC)", "205px"),
                 Column("Who", "minmax(110px, .7fr)"),
                 Column("What", "minmax(200px, 1.6fr)"),
                 Column("Why", "minmax(120px, 1fr)"),
@@ -102,8 +102,8 @@ def _bar(store: Store, grid: Grid, begin: int, *, newest: bool, text: str) -> No
         with tag("label", "w-field"):
             tag("span", "", "Find an LSN or a time")
             tag(
-                "input", "mono", name="find", value=text, placeholder="1042  ·  12:30:05  ·  5min ago",
-                **{"data-key": "/", "size": 26},
+                "input", "mono", name="find", value=text, placeholder="1042  or  12:30:05  or  5min ago",
+                **{"data-key": "/", "size": 32},
             )  # fmt: skip
         tag("button", "w-submit", "Find", type="submit")
     tag("div", "w-grow")

@@ -252,7 +252,7 @@ async def _history(
             with place:
                 for version in seen.found:
                     _version(visit, store, info, key, now, version, editable=editable)
-            shown_ += len(seen.found)
+                    shown_ += 1
             if seen.upto is None:
                 foot.clear()
                 with foot:
@@ -278,23 +278,20 @@ def _version(
     editable: bool,
 ) -> None:
     current = (None if now is None else now.data) == version.data
-    kind = (
-        badge("deleted", "bad")
-        if version.data is None
-        else badge("erased")
-        if version.value is None
-        else badge("now", "good")
-        if current
-        else ""
-    )
+    if version.data is None:
+        kind = badge("deleted", "bad")
+    elif version.value is None:
+        kind = badge("erased")
+    else:
+        kind = badge("as now", "good") if current else ""
     with ui.expansion().classes("w-version").props("dense") as opened:
         with opened.add_slot("header"):
             html(
-                f"<div><b>{moment(version.time)[:-4]}</b> "
+                f"<b>{moment(version.time)[:-4]}</b> "
                 f'<span class="muted small">{ago(version.time, store.log.options.clock())}</span> {kind}'
                 f'<div class="small muted">{who(version.meta)}'
-                f"{': ' + escape(version.meta.reason) if version.meta.reason else ''}</div></div>"
-            )
+                f"{': ' + escape(version.meta.reason) if version.meta.reason else ''}</div>"
+            ).classes("w-version-head")
         pairs([("LSN", lsn_link(version.lsn))])
         if version.value is not None:
             json_view(version.value)
