@@ -1,6 +1,6 @@
 """Programs that tests start as processes of their own, to kill.
 
-    python children.py publisher DIRECTORY LIFE
+python children.py publisher DIRECTORY LIFE
 """
 
 from __future__ import annotations
@@ -50,10 +50,9 @@ async def publisher(directory: str, life: str) -> None:
                     await asyncio.to_thread(topics.sweep)
 
         async def sequenced(name: str) -> None:
-            row = store.declared("topics.producers").get(
-                store, (store.declared("topics").get(store, "t0").id, name)
-            )
-            sequence = 0 if row is None else max(0, row.sequence - 2)  # some are sent again
+            rows = store.declared("topics.producers").scan(store)
+            last = next((row.sequence for row in rows if row.name == name), 0)
+            sequence = max(0, last - 2)  # some are sent again
             while True:
                 done = await topics.publish("t0", f"{name}.{sequence}".encode(), (name, sequence))
                 say("ack", 0, done.first, f"{name}.{sequence}")

@@ -35,8 +35,8 @@ def check(directory: Path, said: dict[tuple[str, int], bytes]) -> int:
             held += found
             said |= {(info.name, place): value for place, value in enumerate(found)}
         assert len(held) == len(set(held)), "a message is there twice"
-        for name in (b"p", b"q"):
-            numbers = [int(value[2:]) for value in held if value.startswith(name)]
+        for producer in (b"p.", b"q."):
+            numbers = [int(value[2:]) for value in held if value.startswith(producer)]
             assert numbers == list(range(len(numbers))), "a producer's messages are not in order"
         return len(held)
 

@@ -203,5 +203,5 @@ class TopicsAgainstLists(RuleBasedStateMachine):
 
 TestTopicsAgainstLists = TopicsAgainstLists.TestCase
 TestTopicsAgainstLists.settings = settings(
-    max_examples=40, stateful_step_count=30, deadline=None, derandomize=True
+    max_examples=25, stateful_step_count=30, deadline=None, derandomize=True
 )

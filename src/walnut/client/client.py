@@ -21,6 +21,7 @@ import msgspec
 
 from walnut.client.address import Address, parse
 from walnut.client.feed import Feed
+from walnut.client.jobs import Jobs
 from walnut.client.model import Change, Committed, TableInfo, key_json
 from walnut.client.table import Table
 from walnut.client.topic import Keeping, Message, Topic, TopicInfo, given
@@ -128,6 +129,13 @@ class Client:
         )
         return msgspec.json.decode(answer.body, type=TopicInfo)
 
+    # -- jobs ---------------------------------------------------------------------------------
+
+    @property
+    def jobs(self) -> Jobs:
+        """The jobs and queues there are."""
+        return Jobs(self.transport, self.pages)
+
     # -- changes ------------------------------------------------------------------------------
 
     def changes(
@@ -163,7 +171,7 @@ class Client:
         cursor: str | None = None
         while True:
             answer = self.transport.request(
-                "GET", path, query={"limit": PAGE, **(query or {}), "cursor": cursor}
+                "GET", path, query={**(query or {}), "limit": PAGE, "cursor": cursor}
             )
             page = decoder.decode(answer.body)
             yield from page.items

@@ -1,21 +1,20 @@
 """`Console`: the console as an ASGI app that is mounted under /console in another server.
 
-    server's access layer ─▶ Console ─▶ origin checked, headers set ─▶ NiceGUI's app, by its prefix
+    server's access layer ─▶ Console ─▶ headers set ─▶ NiceGUI's app, by its prefix
                                 │  before `start` has loaded it: "a moment, please"
 
 NiceGUI is one app for each process: its pages, its sockets and its event loop are global. So there is one
 `Console` in a process, started once.
 
-What must stay true: nothing is reached without a `Caller` in its scope; a socket is opened for pages of
-this very site only; and every asset comes from here, which the Content-Security-Policy proves.
+What must stay true: nothing is reached without a `Caller` in its scope, sockets included; and every asset
+comes from here, which the Content-Security-Policy proves.
 """
 
 from __future__ import annotations
 
 import asyncio
 import importlib
-import logging
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, Final
 
@@ -24,14 +23,8 @@ import msgspec
 from walnut.console.visit import PREFIX
 from walnut.subsystem.model import Page, Resources
 from walnut.web.access import ACCESS
+from walnut.web.asgi import App, Receive, Scope, Send
 from walnut.web.caller import KEY
-
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
-
-log = logging.getLogger("walnut.console")
 
 # NiceGUI compiles templates and starts its page by an inline script: hence the two 'unsafe' words. What
 # visitors and data bring is never put into a page but as text.
@@ -63,7 +56,7 @@ class Console:
         menu: gives the menu, called in `start`, as pages load NiceGUI. The first page of all is what
             "/console" shows.
         name: of what this server serves, as its data directory, for the bar and titles.
-        state: what the server is doing: "ready", "draining"; shown to all.
+        state: what the server is doing: "running", "drain"; shown to all.
     """
 
     def __init__(
@@ -72,7 +65,7 @@ class Console:
         resources: Resources,
         *,
         name: str = "",
-        state: Callable[[], str] = lambda: "ready",
+        state: Callable[[], str] = lambda: "running",
     ) -> None:
         self.sections: Sequence[Section] = ()
         self._menu = menu
@@ -102,28 +95,14 @@ class Console:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or serve a socket, below /console."""
-        assert KEY in scope and ACCESS in scope, "the access layer lets nobody through without a caller"
+        assert {KEY, ACCESS} <= scope.keys(), "the access layer lets nobody through unknown"
         app = self._app
         if app is None:
             await _moment_please(scope, receive, send)
             return
-        if not _same_origin(scope):
-            await _refused(scope, receive, send)
-            return
         # Only a proxy may say under which address we are, and then by the server's own settings.
         headers = [pair for pair in scope["headers"] if pair[0] != b"x-forwarded-prefix"]
         await app({**scope, "headers": headers}, receive, _with_headers(send))
-
-
-def _same_origin(scope: Mapping[str, Any]) -> bool:
-    """The request is no other site's. A browser says where a socket or a form comes from, and does not
-    let a page say otherwise; whoever is no browser has no visitor's cookie either."""
-    headers = dict(scope["headers"])
-    origin = headers.get(b"origin")
-    if origin is None or (scope["type"] == "http" and scope["method"] in {"GET", "HEAD"}):
-        return True
-    host: bytes = headers.get(b"host", b"")
-    return bool(origin.partition(b"://")[2] == host)
 
 
 def _with_headers(send: Send) -> Send:
@@ -135,19 +114,10 @@ def _with_headers(send: Send) -> Send:
     return sending
 
 
-async def _refused(scope: Scope, receive: Receive, send: Send) -> None:
-    log.warning("console: a request from another site was refused: %s", scope["path"])
-    if scope["type"] == "websocket":
-        await receive()
-        await send({"type": "websocket.close", "code": 1008, "reason": "from another site"})
-        return
-    await _answer(send, 403, b"text/plain; charset=utf-8", b"refused: from another site\n")
-
-
 _WAIT: Final = (
     b'<!doctype html><meta charset="utf-8"><meta http-equiv="refresh" content="1">'
     b'<meta name="viewport" content="width=device-width"><meta name="color-scheme" content="light dark">'
-    b"<title>Walnut</title><body style=\"font:16px system-ui;margin:20vh auto;max-width:30em;padding:1em\">"
+    b'<title>Walnut</title><body style="font:16px system-ui;margin:20vh auto;max-width:30em;padding:1em">'
     b"<p>The console is loading. This page goes on by itself."
 )
 

@@ -8,14 +8,6 @@ from __future__ import annotations
 from html import escape
 from typing import Final
 
-from walnut.console.visit import PREFIX
-
-POLICY: Final = (
-    "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'; "
-    "base-uri 'none'"
-)
-"""The Content-Security-Policy to send with it: nothing but its own style."""
-
 _STYLE: Final = """
 :root { color-scheme: light dark; --ground:#f6f4f0; --surface:#fff; --line:#c9c2b6; --text:#221d17;
   --muted:#655d52; --accent:#84430f; --on:#fff; --bad:#a8261c; --soft:#fbe6e3; }
@@ -45,23 +37,18 @@ _NUT: Final = (
 )
 
 
-def login_page(*, csrf: str, error: str = "", to: str = "", note: str = "") -> bytes:
-    """The page.
+def login_page(error: str = "") -> bytes:
+    """The page, which sends its form to the address that it is at.
 
     Args:
-        csrf: sent back in the field `csrf`, to be compared with what the visitor's cookie says.
         error: why the last try failed, in words.
-        to: where to go on, sent back in the field `next`.
-        note: "You are logged out."
     """
     said = f'<div class="error" role="alert">{escape(error)}</div>' if error else ""
-    told = note or "Log in with a token. The first start of the server printed the operator’s."
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Log in · Walnut</title>
-<meta name="viewport" content="width=device-width,initial-scale=1"><style>{_STYLE}</style></head>
-<body><main><h1 class="brand">{_NUT}Walnut</h1><p>{escape(told)}</p>{said}
-<form method="post" action="{PREFIX}/login">
-<input type="hidden" name="csrf" value="{escape(csrf)}"><input type="hidden" name="next" value="{escape(to)}">
+<link rel="icon" href="data:,"><meta name="viewport" content="width=device-width,initial-scale=1"><style>{_STYLE}</style></head>
+<body><main><h1 class="brand">{_NUT}Walnut</h1><p>Log in with a token. The first start of the server printed the operator's.</p>{said}
+<form method="post">
 <label for="token">Token</label>
 <input id="token" name="token" type="password" autocomplete="current-password" spellcheck="false"
  required autofocus placeholder="walnut_…">

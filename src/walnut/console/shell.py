@@ -18,16 +18,18 @@ from typing import Any, Final
 
 import nicegui
 from fastapi import FastAPI, Request
+from fastapi.middleware.gzip import GZipMiddleware
 from nicegui import app as nicegui_app
 from nicegui import context, ui
 
-from walnut.console.app import App, Console
+from walnut.console.app import Console
 from walnut.console.errors import SessionEnded
 from walnut.console.parts.asking import dialog, report
 from walnut.console.parts.elements import actions, button, html, tag
 from walnut.console.parts.empty import empty
 from walnut.console.visit import PREFIX, Visit, link
 from walnut.subsystem.model import Page
+from walnut.web.asgi import App
 from walnut.web.errors import Forbidden
 
 log = logging.getLogger("walnut.console")
@@ -36,6 +38,9 @@ SESSION_SECONDS: Final = 3.0
 """Between two looks at whether an open page's session is still good."""
 BUILD_SECONDS: Final = 15.0
 """A page that takes longer to build is given up: it would be one that scans."""
+
+WELL: Final = "running"
+"""The state of a server that is as it should be."""
 
 NUT: Final = (
     '<svg viewBox="0 0 32 32" aria-hidden="true"><ellipse cx="16" cy="16" rx="12.5" ry="14" '
@@ -75,6 +80,7 @@ async def mounted(console: Console, *, reconnect_seconds: float) -> AsyncIterato
         message_history_length=200,
         show_welcome_message=False,
         binding_refresh_interval=None,
+        gzip_middleware_factory=lambda inner: GZipMiddleware(inner, compresslevel=1),
     )
     # Its own life and not the outer one's, which looks through all objects of the process first.
     async with nicegui_app.router.lifespan_context(nicegui_app):
@@ -141,8 +147,13 @@ def _frame(console: Console, visit: Visit, page: Page) -> Any:
         tag("span", "w-where w-wide", console.name)
         tag("div", "w-grow")
         _state(console)
-        _icon("contrast", "Theme: system, light or dark (t)", lambda: ui.run_javascript("walnutTheme()"))
-        _icon("keyboard", "Keyboard shortcuts (?)", help_.open).props["data-key"] = "?"
+        _icon(
+            "contrast",
+            "Theme: system, light or dark (t)",
+            lambda: ui.run_javascript("walnutTheme()"),
+        )
+        keys = _icon("keyboard", "Keyboard shortcuts (?)", help_.open).classes("w-wide")
+        keys.props["data-key"] = "?"
         tag("span", "small muted w-wide nowrap", visit.caller.principal)
         with tag("form", "w-out", action=f"{PREFIX}/logout", method="post"):
             tag("button", "", "Log out", type="submit")
@@ -167,14 +178,16 @@ def _icon(name: str, label: str, act: Callable[[], object]) -> ui.button:
 
 
 def _state(console: Console) -> None:
-    badge = tag("span", "w-badge good", console.state())
+    badge = tag("span", "w-badge good", WELL)
+    badge.props["title"] = "What the server is doing"
 
     def draw() -> None:
         state = console.state()
         if badge.text != state:
             badge.text = state
-            badge.classes(replace="w-badge good" if state == "ready" else "w-badge warn")
+            badge.classes(replace="w-badge good" if state == WELL else "w-badge warn")
 
+    draw()
     ui.timer(1.0, draw)
 
 
@@ -202,7 +215,9 @@ def _help(console: Console) -> ui.dialog:
         rows = [f"<kbd>{keys}</kbd><span>{what}</span>" for keys, what in KEYS]
         for number, one in enumerate(pages):
             if letter := LETTERS.get("" if number == 0 else one.path):
-                rows.append(f"<span><kbd>g</kbd> <kbd>{letter}</kbd></span><span>{one.title}</span>")
+                rows.append(
+                    f"<span><kbd>g</kbd> <kbd>{letter}</kbd></span><span>{one.title}</span>"
+                )
         html(f'<div class="w-help">{"".join(rows)}</div>')
         with actions():
             button("Close", shown.close)
@@ -222,7 +237,7 @@ def _look(visit: Visit, main: ui.element) -> None:
 
 def end(visit: Visit, main: ui.element) -> None:
     """Nothing of the page stays in sight, nor does anything of it go on."""
-    del visit
+    visit.ended = True
     for timer in list(context.client.elements.values()):
         if isinstance(timer, nicegui.ui.timer):
             timer.cancel()
@@ -230,7 +245,7 @@ def end(visit: Visit, main: ui.element) -> None:
     with main, tag("section", "w-panel"):
         empty("logout", "Your session has ended", "Log in again to go on where you were.")
         with tag("div", "w-controls").style("justify-content:center;padding-bottom:24px"):
-            tag("a", "", "Log in", href=f"{PREFIX}/login")
+            tag("a", "w-button", "Log in", href=f"{PREFIX}/login")
 
 
 Act = Callable[..., Awaitable[None]]

@@ -9,7 +9,7 @@
 
 What must stay true: a request is never refused for coming late; what is counted in is counted out.
 
-Per request: a closure and two counts, 0.9 µs in all (`python -m bench.draining`).
+Per request: a closure and two counts, 0.9 µs in all (`python -m bench.serving`).
 """
 
 from __future__ import annotations

@@ -30,8 +30,6 @@ from walnut.shutdown.sockets import FIRST_FD, OWNED, Listening
 PREDECESSOR: Final = "WALNUT_PREDECESSOR_FD"
 """Names the file descriptor over which the two talk."""
 READY: Final = b"ready\n"
-HIGH_FD: Final = 512
-"""Descriptors are copied to above this first, so that putting one in its place runs over no other."""
 # LISTEN_PID has to be the number of the process itself, which nobody knows before it is there.
 _SHELL: Final = 'LISTEN_PID=$$; export LISTEN_PID; exec "$@"'
 
@@ -191,8 +189,10 @@ def _spawn(
 ) -> int:
     """Start a process that finds the sockets from descriptor 3 on, and the line behind them."""
     # posix_spawn and not subprocess: the child is to outlive this process, and its handle.
-    sources = [fcntl.fcntl(one.socket, fcntl.F_DUPFD_CLOEXEC, HIGH_FD) for one in listening]
-    sources.append(fcntl.fcntl(line, fcntl.F_DUPFD_CLOEXEC, HIGH_FD))
+    # Copied to behind the places first, so that putting one in its place runs over no other.
+    sockets = [*(one.socket for one in listening), line]
+    behind = FIRST_FD + len(sockets)
+    sources = [fcntl.fcntl(one, fcntl.F_DUPFD_CLOEXEC, behind) for one in sockets]
     environment = {
         **environ,
         "LISTEN_FDS": str(len(listening)),

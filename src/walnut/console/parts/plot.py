@@ -11,11 +11,15 @@ from typing import Any, Final
 from nicegui import ui
 
 from walnut.console.parts.elements import Tag, tag
+from walnut.console.words import DASH
 
 COLOURS: Final = ("var(--plot-1)", "var(--plot-2)", "var(--plot-3)")
 
-Points = Sequence[tuple[float, float]]
-"""Milliseconds since the Unix epoch, and a value."""
+SPAN: Final = 300_000
+"""Milliseconds that a plot shows: five minutes."""
+
+Points = Sequence[tuple[float, float | None]]
+"""Milliseconds since the Unix epoch, and a value; None where there is none."""
 
 
 class Plot:
@@ -50,10 +54,18 @@ class Plot:
 
     def show(self, lines: Sequence[Points]) -> None:
         """Draw these points, a sequence for each line."""
-        for series, points in zip(self._chart.options["series"], lines, strict=True):
-            series["data"] = [[at, round(value, 3)] for at, value in points]
+        if not lines[0]:
+            return
+        options = self._chart.options
+        for series, points in zip(options["series"], lines, strict=True):
+            series["data"] = [
+                [int(at), None if value is None else round(value, 2)] for at, value in points
+            ]
+        newest = int(lines[0][-1][0])
+        options["xAxis"] |= {"min": newest - SPAN, "max": newest}
         self._chart.update()
-        self._now.text = self._say([points[-1][1] for points in lines]) if lines[0] else ""
+        known = [[value for _, value in points if value is not None] for points in lines]
+        self._now.text = self._say([values[-1] for values in known]) if all(known) else DASH
 
 
 def _options(names: Sequence[str], unit: str, *, area: bool) -> dict[str, Any]:
@@ -66,6 +78,7 @@ def _options(names: Sequence[str], unit: str, *, area: bool) -> dict[str, Any]:
             "name": name,
             "showSymbol": False,
             "silent": True,
+            "connectNulls": True,
             "animation": False,
             "lineStyle": {"width": 1.8, "color": colour},
             "itemStyle": {"color": colour},
@@ -76,7 +89,13 @@ def _options(names: Sequence[str], unit: str, *, area: bool) -> dict[str, Any]:
         series.append(line)
     return {
         "animation": False,
-        "grid": {"left": 4, "right": 10, "top": 26 if len(names) > 1 else 12, "bottom": 4, "containLabel": True},
+        "grid": {
+            "left": 4,
+            "right": 10,
+            "top": 26 if len(names) > 1 else 12,
+            "bottom": 4,
+            "containLabel": True,
+        },
         "legend": {
             "show": len(names) > 1,
             "top": 0,
@@ -89,8 +108,8 @@ def _options(names: Sequence[str], unit: str, *, area: bool) -> dict[str, Any]:
         },
         "xAxis": {
             "type": "time",
-            "splitNumber": 3,
-            "axisLabel": {**quiet, "hideOverlap": True, "formatter": "{HH}:{mm}:{ss}"},
+            "minInterval": 60_000,
+            "axisLabel": {**quiet, "hideOverlap": True, "formatter": "{HH}:{mm}"},
             "axisLine": {"lineStyle": {"color": "var(--line-strong)"}},
             "axisTick": {"show": False},
         },

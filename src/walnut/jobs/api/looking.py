@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 from litestar import get
-from litestar.params import FromPath, FromQuery
+from litestar.params import FromPath, FromQuery, QueryParameter
 from litestar.types import ControllerRouterHandler
 
 from walnut.jobs.cli import views
@@ -174,7 +174,8 @@ def _many(jobs: Jobs) -> Iterator[ControllerRouterHandler]:
 
     @get("/v1/jobs", tags=TAGS, summary="List jobs", opt=needs("jobs:read"))
     async def list_jobs(
-        state: FromQuery[str | None] = None,
+        # Litestar has a `state` of its own.
+        states: Annotated[str | None, QueryParameter(name="state")] = None,
         queue: FromQuery[str | None] = None,
         task: FromQuery[str | None] = None,
         tenant: FromQuery[str | None] = None,
@@ -183,7 +184,7 @@ def _many(jobs: Jobs) -> Iterator[ControllerRouterHandler]:
     ) -> Page[Any]:
         """Jobs, the newest first: those in one of the states (`state=waiting,running`) and of the queue,
         task and tenant that are given. A page may have fewer than `limit` and yet a `next`."""
-        return await page(which_of(state, queue, task, tenant), limit, cursor, dead=False)
+        return await page(which_of(states, queue, task, tenant), limit, cursor, dead=False)
 
     @get("/v1/jobs/dead", tags=TAGS, summary="List dead letters", opt=needs("jobs:read"))
     async def list_dead(

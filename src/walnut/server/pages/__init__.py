@@ -1,7 +1,6 @@
 """The server's own pages of the console, and the menu of all.
 
     overview.py    how it is: a plot for each thing that can go wrong
-    pulse.py       what the plots show: a look at the store each second
     provided.py    what may be there or not
     tokens.py      who may come in
     slots.py       who holds back the log
@@ -27,7 +26,7 @@ from walnut.server.pages.slots import slots_page
 from walnut.server.pages.tokens import tokens_page
 from walnut.subsystem.model import Page
 
-OVERVIEW: Final = Page("overview", "Overview", "monitoring", overview_page, "server:read")
+OVERVIEW: Final = Page("overview", "Overview", "speed", overview_page, "server:read")
 LOG: Final = (
     Page("slots", "Slots", "bookmark", slots_page, "log:read"),
     Page("backups", "Backups", "history", backups_page, "backups:read"),

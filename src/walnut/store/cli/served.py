@@ -95,9 +95,10 @@ class Served:
         while batch := list(islice(_sized(lines), BATCH)):
             rows = [_row(table, line, number, done) for number, line in enumerate(batch, done + 1)]
             try:
-                self._client.transaction(
-                    [{"op": "put", "table": table, "row": row} for row in rows]
-                )
+                with self._knowing(table, ": --new makes one"):
+                    self._client.transaction(
+                        [{"op": "put", "table": table, "row": row} for row in rows]
+                    )
             except Invalid as error:
                 last = done + len(rows)
                 which = f"row {last}" if len(rows) == 1 else f"one of the rows {done + 1} to {last}"
@@ -148,15 +149,12 @@ class Served:
 
 @contextmanager
 def served(place: str, principal: str = "", reason: str = "") -> Iterator[Served | None]:
-    """The server that answers for a place; None where the directory is to be opened.
-
-    A server knows by itself who asks; who it is for, by the command line, goes with the reason."""
+    """The server that answers for a place; None where the directory is to be opened."""
     address = server_of(place)
     if address is None:
         yield None
         return
-    why = f"for {principal}" + (f": {reason}" if reason else "") if principal else reason
-    with client_of(address, reason=why) as client:
+    with client_of(address, principal=principal, reason=reason) as client:
         yield Served(client, place)
 
 

@@ -30,7 +30,7 @@ SLOW_LOOKS: Final = 5
 
 
 class Look(msgspec.Struct, frozen=True):
-    """Counters as they are: all but the last five only grow."""
+    """Counters as they are, `at` seconds since the Unix epoch."""
 
     at: float
     transactions: int
@@ -63,21 +63,25 @@ class Beat(msgspec.Struct, frozen=True):
         commits, records: per second.
         group: records that shared a write and a sync.
         p50, p99: ms from a call to its answer, for the first of each group, who waits longest.
-        sync: ms of a sync, p50.
-        undurable: records that are not durable yet; unapplied: durable ones that tables miss;
+        sync: ms of a sync, p50. All four are None for a second in which nothing was written.
+        undurable: records that are not durable yet. unapplied: durable ones that tables miss.
         unflushed: applied ones that a restart would fold again.
+        log_bytes, free: on the disk, as of some seconds ago. window: seconds that the log reaches back.
     """
 
     at: float
     commits: float
     records: float
-    group: float
-    p50: float
-    p99: float
-    sync: float
+    group: float | None
+    p50: float | None
+    p99: float | None
+    sync: float | None
     undurable: int
     unapplied: int
     unflushed: int
+    log_bytes: int = 0
+    free: int = 0
+    window: float = 0.0
 
 
 def look(store: Store, at: float) -> Look:
@@ -98,7 +102,7 @@ def look(store: Store, at: float) -> Look:
     )
 
 
-def beat(before: Look, now: Look) -> Beat:
+def beat(before: Look, now: Look, depth: Depth) -> Beat:
     """What happened between two looks."""
     seconds = max(1e-3, now.at - before.at)
     waits = [b - a for a, b in zip(before.waits, now.waits, strict=True)]
@@ -108,13 +112,16 @@ def beat(before: Look, now: Look) -> Beat:
         at=1e3 * now.at,
         commits=(now.transactions - before.transactions) / seconds,
         records=records / seconds,
-        group=records / frames if frames else 0.0,
-        p50=quantile(waits, 0.5) / 1e3,
-        p99=quantile(waits, 0.99) / 1e3,
-        sync=quantile(syncs, 0.5) / 1e3,
+        group=records / frames if frames else None,
+        p50=quantile(waits, 0.5) / 1e3 if any(waits) else None,
+        p99=quantile(waits, 0.99) / 1e3 if any(waits) else None,
+        sync=quantile(syncs, 0.5) / 1e3 if any(syncs) else None,
         undurable=max(0, now.written - now.durable),
         unapplied=max(0, now.durable - now.applied),
         unflushed=max(0, now.applied - now.checkpoint),
+        log_bytes=depth.log_bytes,
+        free=depth.free,
+        window=max(0.0, now.at - depth.oldest / 1e9) if depth.oldest else 0.0,
     )
 
 
@@ -143,9 +150,7 @@ class Pulse:
         beats: the last ones. depth: as of some seconds ago.
     """
 
-    def __init__(
-        self, store: Store, data: Path, *, clock: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, store: Store, data: Path, *, clock: Callable[[], float] = time.time) -> None:
         self.beats: deque[Beat] = deque(maxlen=KEPT)
         self.depth = Depth()
         self._store = store
@@ -168,7 +173,7 @@ class Pulse:
     def step(self) -> Beat:
         """One beat, from the last look to now."""
         now = look(self._store, self._clock())
-        found = beat(self._last, now)
+        found = beat(self._last, now, self.depth)
         self._last = now
         self._number += 1
         self.beats.append(found)
@@ -180,5 +185,9 @@ class Pulse:
         oldest = next(iter(log.read(stop=stat.first_lsn + 1)), None)
         usage = shutil.disk_usage(self._data)
         return Depth(
-            stat.bytes, stat.first_lsn, 0 if oldest is None else oldest.time, usage.free, usage.total
+            stat.bytes,
+            stat.first_lsn,
+            0 if oldest is None else oldest.time,
+            usage.free,
+            usage.total,
         )
