@@ -11,7 +11,7 @@ from litestar.testing import TestClient
 
 from tests.jobs.helpers import AT_ONCE, SMALL, by_hand
 from tests.store.test_api_tables import slug
-from walnut.jobs import Job, Jobs, State, api
+from walnut.jobs import Context, Job, Jobs, State, api
 from walnut.jobs.outcome import Failure
 from walnut.jobs.problems import PROBLEMS
 from walnut.store.problems import PROBLEMS as STORE_PROBLEMS
@@ -27,7 +27,7 @@ def serving(path: Path, **given: Any) -> Iterator[tuple[TestClient[Any], Jobs, A
         jobs = Jobs(store)
 
         @jobs.task(queue="mail", retry=AT_ONCE, runs="thread")
-        def send(to: str) -> str:
+        def send(context: Context, to: str) -> str:
             return to
 
         resources = Resources()
