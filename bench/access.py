@@ -52,7 +52,7 @@ class Appended(msgspec.Struct):
 
 
 async def append(topic: FromPath[str], body: RawBody, scope: Scope) -> Answer[Appended]:
-    caller_of(scope)  # type: ignore[arg-type]
+    caller_of(scope)
     return Answer(Appended(topic, 1), headers={"walnut-lsn": "1"})
 
 
@@ -130,7 +130,7 @@ def serve(name: str, directory: str) -> None:
     all_, token = apps(Path(directory) / "store")
     (Path(directory) / "token").write_text(token)
     uvicorn.run(
-        all_[name][0],  # type: ignore[arg-type]
+        all_[name][0],
         port=PORT, loop="uvloop", http="httptools", log_config=None, access_log=False, lifespan="off",
     )  # fmt: skip
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import os
+from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +16,18 @@ from hypothesis import strategies as st
 from litestar.routes import HTTPRoute, WebSocketRoute
 
 from tests.server.access.asking import ask, scope_of
+from walnut.server.access.gate import Gate
 from walnut.server.access.login import LOGIN, LOGOUT
-from walnut.server.access.tokens import Tokens, Wanted
+from walnut.server.access.tokens import Wanted
 from walnut.server.config.load import load
+from walnut.server.front import STARTING
 from walnut.server.server import Server
 from walnut.server.site import Site
 from walnut.server.subsystems import find, sections
-from walnut.store.store import Store
 from walnut.web.access import NEED, Need
 from walnut.web.asgi import Message
 from walnut.web.caller import Caller
+from walnut.web.problems import Problems
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "QUERY")
 CONSOLE = (
@@ -56,8 +60,12 @@ class Assembled:
             sent.append(message)
 
         scope = scope_of("GET", path, headers, type="websocket")
-        self.loop.run_until_complete(self.app(scope, receive, send))  # type: ignore[arg-type]
+        self.loop.run_until_complete(_run(self.app(scope, receive, send)))
         return sent
+
+
+async def _run(answering: Awaitable[None]) -> None:
+    await answering
 
 
 @contextmanager
@@ -67,15 +75,17 @@ def assembled(path: Path) -> Iterator[Assembled]:
     read = load(sections(classes), list(classes), file=None, environ={}, flags=flags)
     loop = asyncio.new_event_loop()
     server = Server(read, classes, reread=lambda: read, command=[])
+    started = []
     try:
         for one in server.subsystems:
             loop.run_until_complete(one.start())
+            started.append(one)
         site = Site(server)
         loop.run_until_complete(site.start())
         yield Assembled(loop, server, site)
-        for one in reversed(server.subsystems):
-            loop.run_until_complete(one.stop())
     finally:
+        for one in reversed(started):
+            loop.run_until_complete(one.stop())
         for listening in server.listening:
             listening.close()
         server._directory.close()
@@ -172,14 +182,9 @@ def test_the_login_page_tells_nothing_and_does_nothing(world: Assembled) -> None
 
 
 def test_every_route_refuses_a_token_without_its_scope_and_says_which(world: Assembled) -> None:
-    tokens = world.server.resources.find(Store)
-    del tokens
-    gate = world.server.resources
-    from walnut.server.access.gate import Gate
-
-    made: Tokens = gate.find(Gate).tokens
+    tokens = world.server.resources.find(Gate).tokens
     wanted = Wanted(name="nothing", scopes=("nothing:read",))
-    text = made.create_now(wanted, Caller("test", ("*",), "")).text
+    text = tokens.create_now(wanted, Caller("test", ("*",), "")).text
     asked = 0
     for route in world.routes:
         path = path_of(route)  # type: ignore[arg-type]
@@ -199,3 +204,20 @@ def test_every_route_refuses_a_token_without_its_scope_and_says_which(world: Ass
                 assert answer.document["scope"].startswith(f"{need.area}:{need.verb}")
                 asked += 1
     assert asked > 40
+
+
+def test_the_table_of_problems_in_the_docs_has_all_there_are(world: Assembled) -> None:
+    """Written anew with WALNUT_REWRITE=1 in the environment."""
+    page = Path(__file__).parents[2] / "docs" / "http.md"
+    head = "| type (`urn:walnut:problem:...`) | status | title |\n| --- | --- | --- |\n"
+    rows = "".join(
+        f"| `{kind.slug}` | {kind.status} | {kind.title} |\n"
+        for kind in [*world.server.resources.find(Problems).kinds, STARTING]
+    )
+    before, found, after = page.read_text().partition(head)
+    assert found
+    table = "".join(takewhile(lambda line: line.startswith("|"), after.splitlines(keepends=True)))
+    if "WALNUT_REWRITE" in os.environ:
+        page.write_text(before + head + rows + after.removeprefix(table))
+    else:
+        assert table == rows, "run it with WALNUT_REWRITE=1, and look at the difference"

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from tests.shutdown.test_connection import asynchronously
-from walnut.shutdown import Budgets, Draining, InFlight, Lifecycle, Probes, draining
+from walnut.shutdown import Budgets, Draining, InFlight, Lifecycle, Phase, Probes, draining
 from walnut.shutdown.asgi import CONNECTION, GOING_AWAY
 from walnut.shutdown.errors import ConnectionEnding
 
@@ -134,6 +134,20 @@ async def test_a_websocket_that_its_application_closes_is_left_alone() -> None:
 
 
 @asynchronously
+async def test_readiness_holds_while_a_successor_takes_over() -> None:
+    seen: set[bool] = set()
+    lifecycle = Lifecycle(budgets=Budgets(grace=5))
+    lifecycle.observe(lambda event: seen.add(lifecycle.ready) if event.kind == "phase" else None)
+    serving = asyncio.create_task(lifecycle.serve(signals=False))
+    await turns(lambda: lifecycle.ready)
+    seen.clear()
+    lifecycle.stop("test", handover=True)
+    report = await serving
+    assert Phase.GRACE not in {one.phase for one in report.phases}, "nobody needs to notice"
+    assert seen == {True, False}, "false when it is closed"
+
+
+@asynchronously
 async def test_probes_follow_the_state() -> None:
     lifecycle = Lifecycle(budgets=Budgets(grace=0))
     probes = Probes(lifecycle, hello)
@@ -154,6 +168,7 @@ async def test_probes_follow_the_state() -> None:
     assert await ask() == [200, 503, 200]
     await serving
     assert await ask() == [200, 503, 503]
+    assert (lifecycle.state, lifecycle.ready) == (Phase.CLOSED, False)
     behind = Exchange(probes)
     await behind.task
     assert behind.sent[1]["body"] == b"hi"

@@ -13,9 +13,10 @@ import msgspec
 import pytest
 
 from tests.shutdown.children import Config
-from tests.shutdown.client import CHILDREN, Client, program, server
+from tests.shutdown.client import CHILDREN, Client, program, request, server
 from tests.shutdown.test_connection import asynchronously
-from walnut.shutdown import Budgets, ExitCode, Listening
+from walnut.shutdown import Budgets, ExitCode, Listening, Predecessor, Successor
+from walnut.shutdown.errors import PredecessorStays, SuccessorFailed
 from walnut.shutdown.handover import _spawn
 
 
@@ -67,6 +68,39 @@ async def test_a_successor_that_fails_changes_nothing(tmp_path: Path) -> None:
         await client.close()
         child.signal(signal.SIGTERM)
         assert await child.ended() == ExitCode.CLEAN
+
+
+@asynchronously
+async def test_a_predecessor_that_is_killed_while_it_drains_is_succeeded(tmp_path: Path) -> None:
+    async with server(Config(str(tmp_path))) as child:
+        client = Client(child.port)
+        await client.send(request("/slow?1000"))
+        old = int(child.lines[0].split()[2])
+        child.signal(signal.SIGUSR2)
+        await child.until("drain phase")
+        os.kill(old, signal.SIGKILL)
+        pid = int((await child.until("listening ")).split()[2])
+        await child.until("running phase")
+        await client.close()
+        assert (await client.get()).body.endswith(b"%d" % pid)
+        await client.close()
+
+
+def test_a_predecessor_that_stays_is_named() -> None:
+    here, there = socket.socketpair()
+
+    async def wait() -> None:
+        await Predecessor(there).gone(0.01)
+
+    with pytest.raises(PredecessorStays, match=r"within 0\.01 s"):
+        asyncio.run(wait())
+    here.close()
+    there.close()
+
+
+def test_a_successor_that_can_not_be_found_is_named() -> None:
+    with pytest.raises(SuccessorFailed, match="ended before it was ready"):
+        asyncio.run(Successor.start(["/nowhere/to/be/found"], []))
 
 
 @asynchronously

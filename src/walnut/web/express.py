@@ -5,7 +5,7 @@
     async def append(topic: FromPath[str], body: RawBody, scope: Scope) -> Answer[Appended]: ...
 
 Such a route is an ordinary one of Litestar's, documented like every other. It is looked up and called
-without Litestar's argument machinery, which costs more than an append: docs/decisions/011 has the
+without Litestar's argument machinery, which costs more than an append: docs/decisions/012 has the
 figures. It may take
 
     parameters of its path            `str` and `int`

@@ -158,7 +158,7 @@ def routes(slow: Slow) -> list[ControllerRouterHandler]:
     async def waits(topic: FromPath[str], scope: Scope) -> Out:
         slow.entered.release()
         await slow.go.wait()
-        return Out(caller_of(scope).principal, 0)  # type: ignore[arg-type]
+        return Out(caller_of(scope).principal, 0)
 
     write, read = needs("topics:write", name="topic"), needs("topics:read", name="topic")
     return [

@@ -12,7 +12,7 @@ import difflib
 import os
 import re
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -85,6 +85,26 @@ class Settings(msgspec.Struct, frozen=True):
             path = self.file.parent / str(entry.value)
             return path.absolute()
         return Path(entry.value or DATA).absolute()
+
+
+def taken_up(old: Settings, new: Settings, names: Collection[tuple[str, str]]) -> Settings:
+    """The old settings, and the new ones of these names: what a running server has in force after it
+    took up what it can."""
+    entries = tuple(
+        now if (now.section, now.setting.name) in names else was
+        for was, now in zip(old.entries, new.entries, strict=True)
+    )
+    sections = {
+        name: type(section)(
+            **{
+                entry.setting.name: entry.value
+                for entry in entries
+                if entry.section == name and entry.setting.name in section.__struct_fields__
+            }
+        )
+        for name, section in old.sections.items()
+    }
+    return msgspec.structs.replace(old, entries=entries, sections=sections)
 
 
 def load(
