@@ -16,19 +16,26 @@ from click.testing import CliRunner
 
 from tests.jobs.office import fill
 from tests.log.helpers import SMALL
+from tests.server.process import Process
 from tests.store.helpers import SMALL as STORE
 from walnut.cli import walnut
 from walnut.log import Log
+from walnut.server.access.tokens import Tokens, Wanted
+from walnut.server.directory import running_in
 from walnut.store import Store
 from walnut.store.document import Document
 from walnut.topics import Topics
+from walnut.web.caller import Caller
 
 WALNUT = [sys.executable, "-m", "walnut.cli"]
 
 
 def commands(group: click.Group, path: str = "walnut") -> Iterator[tuple[str, click.Command]]:
     yield path, group
-    for name, command in group.commands.items():
+    ctx = click.Context(group)
+    for name in group.list_commands(ctx):
+        command = group.get_command(ctx, name)
+        assert command is not None
         if isinstance(command, click.Group):
             yield from commands(command, f"{path} {name}")
         else:
@@ -94,9 +101,45 @@ def test_the_examples_in_every_help_text_work(path: str, newcomer: Path) -> None
     if path.startswith("walnut jobs"):
         with Store(newcomer / "work", STORE) as store:
             fill(store)
+    if path.startswith("walnut token"):
+        with Store(newcomer / "walnut-data" / "store", STORE) as store:
+            Tokens(store).create_now(Wanted(name="old", scopes=("*",)), Caller("test", ("*",), ""))
     examples = re.findall(r"^ +\$ (.+)$", result.stdout, re.MULTILINE)
     assert any(f"{path} " in example for example in examples)
+    serving = Process(newcomer / "walnut-data").ready() if path in SERVED else None
+    try:
+        run_examples(examples, newcomer)
+    finally:
+        if serving is not None:
+            with serving:
+                os.kill(running_in(newcomer / "walnut-data").pid, signal.SIGTERM)
+                serving.end()
+
+
+SERVED = {"walnut restart", "walnut demo"}
+"""Commands whose examples want a server."""
+
+
+def run_examples(examples: list[str], newcomer: Path) -> None:
     for example in examples:
+        if example.startswith("walnut serve"):
+            with subprocess.Popen(
+                shlex.split(example),
+                cwd=newcomer,
+                stderr=subprocess.PIPE,
+                text=True,
+                env={**os.environ, "WALNUT_SERVER__PORT": "0", "WALNUT_CONSOLE__ENABLED": "false"},
+            ) as process:
+                assert process.stderr is not None
+                said = ""
+                while '"ready"' not in said:
+                    line = process.stderr.readline()
+                    assert line, said
+                    said += line
+                process.send_signal(signal.SIGINT)
+                process.stderr.read()
+                assert process.wait(60) == 0
+            continue
         if "--follow" in example:
             with subprocess.Popen(
                 shlex.split(example), cwd=newcomer, stdout=subprocess.PIPE, stderr=subprocess.PIPE

@@ -33,6 +33,8 @@ DRAINING: Final = "walnut.draining"
 """The extension that long answers look at: an `asyncio.Event`."""
 CONNECTION: Final = "walnut.connection"
 """The extension of a server that ends connections itself, at the right one of several pipelined answers."""
+PEER: Final = "walnut.peer"
+"""In a scope's `state`, where the request came over a Unix socket: pid, uid and gid of its other end."""
 GOING_AWAY: Final = 1001
 """The close code of a WebSocket whose server goes down (RFC 6455, section 7.4.1)."""
 FAREWELL_SECONDS: Final = 1.0

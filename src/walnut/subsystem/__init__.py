@@ -1,6 +1,7 @@
 """What a subsystem is to the server that runs it: one small class, and what it may ask of the others.
 
     model.py     Subsystem, Resources, Page
+    units.py     durations and sizes as settings are given
     errors.py    what can be wrong with how they are put together
 
 What must stay true: a subsystem is found by its name alone. `walnut.NAME.service:Service`,
@@ -9,6 +10,6 @@ touches its own folder and one line of `walnut.server.subsystems`.
 """
 
 from walnut.subsystem.errors import NotProvided, SubsystemError
-from walnut.subsystem.model import Page, Resources, Subsystem
+from walnut.subsystem.model import Page, Resources, ServerInfo, Subsystem
 
-__all__ = ["NotProvided", "Page", "Resources", "Subsystem", "SubsystemError"]
+__all__ = ["NotProvided", "Page", "Resources", "ServerInfo", "Subsystem", "SubsystemError"]

@@ -12,6 +12,7 @@ stopped before anything that it needs.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import msgspec
@@ -52,6 +53,20 @@ class Resources:
             )
         found: Thing = thing
         return found
+
+
+class ServerInfo(msgspec.Struct, frozen=True):
+    """The server itself, as subsystems may know it; it is provided before the first of them starts.
+
+    Attributes:
+        data: its data directory, absolute; each subsystem keeps its files in one of its own in there.
+        version: of Walnut.
+        started: when the process began, ns since the Unix epoch.
+    """
+
+    data: Path
+    version: str
+    started: int
 
 
 class NoSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

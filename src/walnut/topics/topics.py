@@ -186,6 +186,11 @@ class Topics(Reading):
 
     # -- following ------------------------------------------------------------------------------
 
+    @property
+    def tails(self) -> Tails:
+        """What `slices` and `aslices` are made of, for those who wait and read by hand."""
+        return self._tails
+
     def slices(
         self,
         topic: str,

@@ -24,6 +24,7 @@ import asyncio
 import enum
 import fcntl
 import http
+import socket
 import struct
 import termios
 import urllib.parse
@@ -40,13 +41,25 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 from uvicorn.server import ServerState
 
-from walnut.shutdown.asgi import CONNECTION
+from walnut.shutdown.asgi import CONNECTION, PEER
 from walnut.shutdown.inflight import InFlight
 from walnut.shutdown.limits import HttpLimits
 from walnut.shutdown.uvicorn.writing import Writing
 
+_PEER: Final = struct.Struct("3i")
+"""What SO_PEERCRED gives: pid, uid, gid (unix(7))."""
 LINGER_BYTES: Final = 1024 * 1024
 """Read and ignored from a client that goes on sending after its last answer."""
+
+
+def peer_of(transport: asyncio.Transport) -> tuple[int, int, int] | None:
+    """Who is at the other end of a Unix socket, as the kernel says: pid, uid, gid. None elsewhere."""
+    peer = transport.get_extra_info("socket")
+    if peer is None or peer.family != socket.AF_UNIX or not hasattr(socket, "SO_PEERCRED"):
+        return None
+    credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
+    pid, uid, gid = _PEER.unpack(credentials)
+    return pid, uid, gid
 
 
 class State(ServerState):
@@ -135,6 +148,9 @@ class Connection(Writing, HttpToolsProtocol):
         super().connection_made(transport)
         self._outlet = _Outlet(transport, self._finish)
         self._since = self.loop.time()
+        peer = peer_of(transport)
+        if peer is not None:
+            self.app_state = {**self.app_state, PEER: peer}
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See asyncio.Protocol."""
@@ -173,8 +189,8 @@ class Connection(Writing, HttpToolsProtocol):
         """Whether bytes wait in the kernel."""
         if self.transport.is_closing():
             return False
-        socket = self.transport.get_extra_info("socket")
-        waiting = fcntl.ioctl(socket.fileno(), termios.FIONREAD, bytes(4))
+        ours = self.transport.get_extra_info("socket")
+        waiting = fcntl.ioctl(ours.fileno(), termios.FIONREAD, bytes(4))
         return bool(struct.unpack("i", waiting)[0])
 
     # -- draining and time ----------------------------------------------------------------------
