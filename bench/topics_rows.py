@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from bench.jobs_redis import Redis
@@ -61,7 +62,7 @@ def publishes(setting: Setting, peers: Peers) -> list[Row]:
         runs: dict[str, Callable[[], float]] = {"single": single, "batch": many}
         nats = [peer for peer in peers if isinstance(peer, Nats)]
         for peer in nats:
-            runs[peer.name] = lambda peer=peer: peer.many(CLIENTS, max(1, total // 10 // CLIENTS))
+            runs[peer.name] = partial(peer.many, CLIENTS, max(1, total // 10 // CLIENTS))
         redis = _redis(setting, peers)
         if redis is not None:
             runs[XADD] = lambda: float(run_of(_xadd(redis.port, total // 10)))

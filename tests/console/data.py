@@ -43,7 +43,9 @@ class Demo:
         self.rooms.index("by_hotel", lambda room: (room.hotel, room.beds))
         self.notes = store.table("notes", Document, key=key_of, before=True)
         await store.by(Meta("setup", "rooms for the season")).run(self._rooms)
-        for number, text in enumerate(("Call back Mrs Smith", "Order towels", "Fix the lamp in r012")):
+        for number, text in enumerate(
+            ("Call back Mrs Smith", "Order towels", "Fix the lamp in r012")
+        ):
             note = Document(f"n{number + 1}", {"text": text, "done": number == 1})
             await store.by(Meta("ann", "a note")).run(self.notes.put, note)
         for name, keep in (("orders", 86_400.0), ("audit", None), ("telemetry.rooms", 3600.0)):
@@ -54,9 +56,7 @@ class Demo:
         await store.run(self.topics.commit, "billing", "orders", 180)
         invoice: Any = self.jobs.task(send_invoice)
         for number in range(12):
-            await store.by(Meta("desk", "checked out")).run(
-                self.jobs.enqueue, invoice, number
-            )
+            await store.by(Meta("desk", "checked out")).run(self.jobs.enqueue, invoice, number)
         await self.write(40)
 
     def _rooms(self, tx: Transaction) -> None:

@@ -193,16 +193,19 @@ def test_a_third_signal_ends_it_on_the_spot_and_the_next_start_recovers(tmp_path
         assert ask(again.port, token, "GET", "/v1/whoami")[0] == 200
 
 
-def test_a_reload_takes_up_the_level_and_says_what_takes_a_restart(tmp_path: Path) -> None:
+def test_a_reload_takes_up_level_and_limits_and_says_what_takes_a_restart(tmp_path: Path) -> None:
     file = tmp_path / "walnut.toml"
     file.write_text("")
     with Process(tmp_path / "data", "--config", str(file)) as server:
         server.ready()
-        file.write_text('[logging]\nlevel = "debug"\n[limits]\nrequests = 5\n')
+        file.write_text('[logging]\nlevel = "debug"\n[limits]\nbody = "10B"\nconnections = 5\n')
         server.signal(signal.SIGHUP)
         waiting = server.wait_for("these settings take a restart")
-        assert waiting["settings"] == ["limits.requests"]
+        assert waiting["settings"] == ["limits.connections"]
         server.wait_for("reload: done")
+        token = token_of(server)
+        assert ask(server.port, token, "POST", "/v1/tables", {"name": "larger"})[0] == 413
+        assert ask(server.port, token, "GET", "/v1/tables")[0] == 200
         file.write_text("[logging]\nlevel = 5\n")
         server.signal(signal.SIGHUP)
         assert "logging.level = 5" in server.wait_for("reload failed")["message"]

@@ -170,7 +170,7 @@ def main() -> int:
     if msgspec.json.decode(sys.argv[2], type=Config).loop == "uvloop":
         import uvloop
 
-        return uvloop.run(serve(sys.argv[2]))
+        return int(uvloop.run(serve(sys.argv[2])))
     return asyncio.run(serve(sys.argv[2]))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import msgspec
 import pytest
 
 from tests.shutdown.test_connection import asynchronously
-from walnut.shutdown import Budgets, Draining, InFlight, Lifecycle, Probes, draining
+from walnut.shutdown import Budgets, Draining, InFlight, Lifecycle, Phase, Probes, draining
 from walnut.shutdown.asgi import CONNECTION, GOING_AWAY
 from walnut.shutdown.errors import ConnectionEnding
 
@@ -113,6 +114,35 @@ async def test_a_websocket_can_say_goodbye_and_is_then_closed_with_1001() -> Non
 
 
 @asynchronously
+async def test_a_websocket_whose_client_goes_first_is_no_error() -> None:
+    inflight = InFlight()
+    tried = asyncio.Event()
+    told: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, what: told.append(what))
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "websocket.accept"})
+        await receive()
+
+    async def send(message: Any) -> None:
+        if message["type"] == "websocket.close":
+            tried.set()
+            raise ConnectionResetError
+
+    incoming: asyncio.Queue[Any] = asyncio.Queue()
+    scope = {"type": "websocket"}
+    one = asyncio.ensure_future(
+        Draining(app, inflight, farewell_seconds=0)(scope, incoming.get, send)
+    )
+    inflight.drain()
+    await tried.wait()
+    incoming.put_nowait({"type": "websocket.disconnect"})
+    await one
+    gc.collect()
+    assert told == []
+
+
+@asynchronously
 async def test_a_websocket_that_its_application_closes_is_left_alone() -> None:
     inflight = InFlight()
 
@@ -131,6 +161,20 @@ async def test_a_websocket_that_its_application_closes_is_left_alone() -> None:
     await one.task
     assert one.sent[-1]["code"] == 1000
     assert len(one.sent) == 2
+
+
+@asynchronously
+async def test_readiness_holds_while_a_successor_takes_over() -> None:
+    seen: set[bool] = set()
+    lifecycle = Lifecycle(budgets=Budgets(grace=5))
+    lifecycle.observe(lambda event: seen.add(lifecycle.ready) if event.kind == "phase" else None)
+    serving = asyncio.create_task(lifecycle.serve(signals=False))
+    await turns(lambda: lifecycle.ready)
+    seen.clear()
+    lifecycle.stop("test", handover=True)
+    report = await serving
+    assert Phase.GRACE not in {one.phase for one in report.phases}, "nobody needs to notice"
+    assert seen == {True, False}, "false when it is closed"
 
 
 @asynchronously
@@ -154,6 +198,7 @@ async def test_probes_follow_the_state() -> None:
     assert await ask() == [200, 503, 200]
     await serving
     assert await ask() == [200, 503, 503]
+    assert (lifecycle.state, lifecycle.ready) == (Phase.CLOSED, False)
     behind = Exchange(probes)
     await behind.task
     assert behind.sent[1]["body"] == b"hi"

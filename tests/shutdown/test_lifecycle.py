@@ -241,12 +241,12 @@ def test_readiness_fails_before_anything_else_and_grace_is_waited_for() -> None:
     async def scenario() -> None:
         loop = asyncio.get_running_loop()
         lifecycle = Lifecycle([], budgets=Budgets(grace=5))
-        lifecycle.observe(
-            lambda event: (
-                event.kind == "phase"
-                and seen.append((event.phase.value, lifecycle.ready, loop.time()))
-            )
-        )
+
+        def watch(event: Event) -> None:
+            if event.kind == "phase":
+                seen.append((event.phase.value, lifecycle.ready, loop.time()))
+
+        lifecycle.observe(watch)
         await stopped(lifecycle)
 
     simulate(scenario())

@@ -89,6 +89,21 @@ def test_truncation_is_seen_at_once_and_deleted_by_a_sweep(tmp_path: Path) -> No
         assert topics.info(topics.store, "t").bytes == 0
 
 
+def test_topics_at_their_limit_do_not_keep_a_sweep_from_those_over_it(tmp_path: Path) -> None:
+    with patch.object(sweeping, "SWEEP_TRANSACTIONS", 4), topics_in(tmp_path) as topics:
+        call = topics.store.call
+        for name in ("a", "b", "c", "d", "e"):  # each is over by less than a chunk, and stays so
+            call(topics.create, name, TopicOptions(keep_bytes=15))
+            for _ in range(2):
+                call(topics.append, name, bytes(10))
+        call(topics.create, "z", TopicOptions(keep_messages=1))
+        call(topics.append, "z", [b"1", b"2"])
+        call(topics.append, "z", b"3")
+        swept = topics.sweep()
+        assert (swept.messages, swept.more) == (2, False)
+        assert not topics.sweep().more
+
+
 def test_a_sweep_goes_on_where_the_last_one_stopped(tmp_path: Path) -> None:
     with (
         patch.object(sweeping, "SWEEP_CHUNKS", 3),

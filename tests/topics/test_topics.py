@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+import threading
 from pathlib import Path
 
 import msgspec
@@ -355,6 +356,34 @@ def test_publishes_of_one_turn_that_are_large_together_take_several_transactions
         done = await asyncio.gather(*(topics.publish("a", large) for _ in range(8)))
         assert [one.first for one in done] == list(range(0, 24, 3))
         assert len({one.lsn for one in done}) == 3
+
+    with topics_in(tmp_path) as topics:
+        asyncio.run(publish(topics))
+
+
+def test_publishes_keep_their_order_while_threads_are_in_their_transactions(tmp_path: Path) -> None:
+    async def publish(topics: Topics) -> None:
+        store = topics.store
+        await store.run(topics.create, "a")
+        inside, leave = threading.Event(), threading.Event()
+
+        def slow(tx: Transaction) -> None:
+            topics.append(tx, "a", b"slow")
+            inside.set()
+            leave.wait(30)
+
+        thread = threading.Thread(target=store.call, args=(slow,))
+        thread.start()
+        inside.wait(30)
+        tries = []
+        for number in range(20):  # one producer that does not wait for answers
+            tries.append(asyncio.ensure_future(topics.publish("a", b"%d" % number, ("p", number))))
+            await asyncio.sleep(0)
+            if number == 10:
+                leave.set()
+        await asyncio.gather(*tries)
+        thread.join()
+        assert values(topics, "a") == [b"slow", *(b"%d" % number for number in range(20))]
 
     with topics_in(tmp_path) as topics:
         asyncio.run(publish(topics))

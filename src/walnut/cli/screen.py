@@ -6,6 +6,7 @@ it fits 80 columns, and `top` fits any screen by leaving out what matters least.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -29,6 +30,7 @@ FORESEEN: Final = 90 * 86400.0
 SLOTS_SHOWN: Final = 3
 JOB_STATES: Final = ("ready", "running", "waiting", "blocked", "sleeping", "dead")
 """Those that have not ended well, in the order in which they are told."""
+_DIGEST: Final = re.compile(r" of [0-9a-f]{32}$")
 BARS: Final = "▁▂▃▄▅▆▇█"
 PLAIN_BARS: Final = "_.-=+*#@"
 
@@ -141,6 +143,11 @@ def warning(text: str) -> Text:
 def safe(text: str) -> str:
     """Text of others, fit for a terminal."""
     return printable(text.encode(errors="backslashreplace"))
+
+
+def function_name(name: str) -> str:
+    """A transaction function, without the digest by which requests are told apart."""
+    return safe(_DIGEST.sub("", name))
 
 
 def rate(number: float) -> str:

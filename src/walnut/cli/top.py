@@ -25,7 +25,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from walnut.cli.screen import facts, heading, rate, safe, sparkline, warning
+from walnut.cli.screen import facts, function_name, heading, rate, safe, sparkline, warning
 from walnut.cli.sight import Rate, Sight, warnings
 from walnut.cli.status import place
 from walnut.cli.watching import Watched, Watching
@@ -141,7 +141,7 @@ def _slow(seen: Sight) -> Table:
     table.add_column("took", justify="right", no_wrap=True)
     table.add_column("LSN", justify="right", no_wrap=True)
     for one in reversed(seen.slow[-BUSIEST:]):
-        table.add_row(safe(one.function), duration(one.seconds), f"{one.lsn:,}")
+        table.add_row(function_name(one.function), duration(one.seconds), f"{one.lsn:,}")
     return table
 
 

@@ -95,7 +95,7 @@ class Console:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or serve a socket, below /console."""
-        assert KEY in scope and ACCESS in scope, "the access layer lets nobody through without a caller"
+        assert {KEY, ACCESS} <= scope.keys(), "the access layer lets nobody through unknown"
         app = self._app
         if app is None:
             await _moment_please(scope, receive, send)
@@ -117,7 +117,7 @@ def _with_headers(send: Send) -> Send:
 _WAIT: Final = (
     b'<!doctype html><meta charset="utf-8"><meta http-equiv="refresh" content="1">'
     b'<meta name="viewport" content="width=device-width"><meta name="color-scheme" content="light dark">'
-    b"<title>Walnut</title><body style=\"font:16px system-ui;margin:20vh auto;max-width:30em;padding:1em\">"
+    b'<title>Walnut</title><body style="font:16px system-ui;margin:20vh auto;max-width:30em;padding:1em">'
     b"<p>The console is loading. This page goes on by itself."
 )
 

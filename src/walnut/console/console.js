@@ -79,6 +79,31 @@
     if (done && done()) event.preventDefault();
   });
 
+  // When the socket is gone, somebody is asked whether the session is: then nothing stays in sight.
+  const ended = () => {
+    const main = document.getElementById("w-main");
+    if (!main || document.getElementById("w-ended")) return;
+    const login = `${location.origin}/console/login?next=${encodeURIComponent(location.pathname + location.search)}`;
+    document.querySelectorAll(".q-dialog, .q-notification, .nicegui-error-popup").forEach((e) => e.remove());
+    main.innerHTML =
+      '<section class="w-panel" id="w-ended" role="alert"><div class="w-empty"><h2>Your session has ended</h2>' +
+      "<p>Log in again to go on where you were.</p></div></section>";
+    const link = Object.assign(document.createElement("a"), { href: login, textContent: "Log in", className: "w-button" });
+    main.querySelector(".w-empty").append(link);
+    link.focus();
+    window.socket.disconnect();
+  };
+  const ask = () =>
+    fetch("/console/favicon.ico", { cache: "no-store" }).then((answer) => answer.status === 401 && ended()).catch(() => {});
+  addEventListener("load", () => {
+    const watch = () => {
+      if (!window.socket) return setTimeout(watch, 100);
+      window.socket.on("disconnect", (why) => why !== "io client disconnect" && ask());
+      window.socket.on("connect_error", ask);
+    };
+    watch();
+  });
+
   // The button at the end of a table is pressed as it comes into sight.
   const seen = new IntersectionObserver((entries) => {
     entries.filter((e) => e.isIntersecting).forEach((e) => e.target.click());

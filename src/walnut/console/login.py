@@ -47,7 +47,7 @@ def login_page(error: str = "") -> bytes:
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Log in · Walnut</title>
 <link rel="icon" href="data:,"><meta name="viewport" content="width=device-width,initial-scale=1"><style>{_STYLE}</style></head>
-<body><main><h1 class="brand">{_NUT}Walnut</h1><p>Log in with a token. The first start of the server printed the operator’s.</p>{said}
+<body><main><h1 class="brand">{_NUT}Walnut</h1><p>Log in with a token. The first start of the server printed the operator's.</p>{said}
 <form method="post">
 <label for="token">Token</label>
 <input id="token" name="token" type="password" autocomplete="current-password" spellcheck="false"

@@ -147,7 +147,11 @@ def _frame(console: Console, visit: Visit, page: Page) -> Any:
         tag("span", "w-where w-wide", console.name)
         tag("div", "w-grow")
         _state(console)
-        _icon("contrast", "Theme: system, light or dark (t)", lambda: ui.run_javascript("walnutTheme()"))
+        _icon(
+            "contrast",
+            "Theme: system, light or dark (t)",
+            lambda: ui.run_javascript("walnutTheme()"),
+        )
         keys = _icon("keyboard", "Keyboard shortcuts (?)", help_.open).classes("w-wide")
         keys.props["data-key"] = "?"
         tag("span", "small muted w-wide nowrap", visit.caller.principal)
@@ -211,7 +215,9 @@ def _help(console: Console) -> ui.dialog:
         rows = [f"<kbd>{keys}</kbd><span>{what}</span>" for keys, what in KEYS]
         for number, one in enumerate(pages):
             if letter := LETTERS.get("" if number == 0 else one.path):
-                rows.append(f"<span><kbd>g</kbd> <kbd>{letter}</kbd></span><span>{one.title}</span>")
+                rows.append(
+                    f"<span><kbd>g</kbd> <kbd>{letter}</kbd></span><span>{one.title}</span>"
+                )
         html(f'<div class="w-help">{"".join(rows)}</div>')
         with actions():
             button("Close", shown.close)
@@ -239,7 +245,7 @@ def end(visit: Visit, main: ui.element) -> None:
     with main, tag("section", "w-panel"):
         empty("logout", "Your session has ended", "Log in again to go on where you were.")
         with tag("div", "w-controls").style("justify-content:center;padding-bottom:24px"):
-            tag("a", "", "Log in", href=f"{PREFIX}/login")
+            tag("a", "w-button", "Log in", href=f"{PREFIX}/login")
 
 
 Act = Callable[..., Awaitable[None]]

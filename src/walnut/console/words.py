@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import Final
 
-DASH: Final = "–"
+DASH: Final = "\N{EN DASH}"
 _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB")
 _SPANS: Final = ((86_400.0, "d"), (3600.0, "h"), (60.0, "min"), (1.0, "s"))
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
@@ -32,13 +32,21 @@ def size(value: float) -> str:
     while value >= 1024 and unit < len(_UNITS) - 1:
         value /= 1024
         unit += 1
-    return f"{value:.0f} {_UNITS[unit]}" if unit == 0 or value >= 100 else f"{value:.1f} {_UNITS[unit]}"
+    return (
+        f"{value:.0f} {_UNITS[unit]}"
+        if unit == 0 or value >= 100
+        else f"{value:.1f} {_UNITS[unit]}"
+    )
 
 
 def span(seconds: float) -> str:
     """A length of time by its two largest units: `3 d 4 h`, `12 s`, `340 ms`."""
     if seconds < 1:
-        return f"{seconds * 1e3:.0f} ms" if seconds >= 0.001 or seconds <= 0 else f"{seconds * 1e6:.0f} µs"
+        return (
+            f"{seconds * 1e3:.0f} ms"
+            if seconds >= 0.001 or seconds <= 0
+            else f"{seconds * 1e6:.0f} µs"
+        )
     for place, (length, unit) in enumerate(_SPANS):
         if seconds >= length:
             whole = int(seconds // length)

@@ -136,7 +136,11 @@ async def _overview(visit: Visit, jobs: Jobs) -> None:
     with tag("section", "w-panel flush"):
         with tag("div", "w-panel-head"):
             tag("h2", "", "Dead letters")
-            tag("span", "muted small", "Failed for good. They stay until somebody retries or drops them.")
+            tag(
+                "span",
+                "muted small",
+                "Failed for good. They stay until somebody retries or drops them.",
+            )
         if not await _letters(jobs):
             tag("p", "muted", "None. That is how it should be.").style("padding:14px 20px")
     await _soon(jobs)
@@ -256,7 +260,12 @@ async def _soon(jobs: Jobs) -> None:
             least=440,
         )
         grid.add(
-            [Line((ago(one.due, now), f"<b>{escape(one.name)}</b> {escape(one.what)}", "schedule")) for one in planned]
+            [
+                Line(
+                    (ago(one.due, now), f"<b>{escape(one.name)}</b> {escape(one.what)}", "schedule")
+                )
+                for one in planned
+            ]
             + [
                 Line(
                     (
@@ -325,7 +334,11 @@ async def _job(visit: Visit, jobs: Jobs, id_: str) -> None:
     if job is None:
         heading("Job", "", crumbs)
         with tag("section", "w-panel"):
-            empty("search_off", "Not on record", "It never was, or it ended longer ago than jobs are kept.")
+            empty(
+                "search_off",
+                "Not on record",
+                "It never was, or it ended longer ago than jobs are kept.",
+            )
         return
     with heading(job.task, "", crumbs):
         if visit.may("jobs:write", job.queue):
@@ -336,12 +349,19 @@ async def _job(visit: Visit, jobs: Jobs, id_: str) -> None:
         ("State", state + (" " + badge("may have had its effect", "warn") if job.doubtful else "")),
         ("Id", f'<span class="mono">{job.id}</span>'),
         ("Queue", escape(job.queue)),
-        ("Enqueued", f"{moment(job.created)} UTC ({ago(job.created, now)}), by {escape(job.by) or 'nobody named'}"),
+        (
+            "Enqueued",
+            f"{moment(job.created)} UTC ({ago(job.created, now)}), by {escape(job.by) or 'nobody named'}",
+        ),
         ("Started", f"{moment(job.started)} ({ago(job.started, now)})" if job.started else DASH),
         ("Ended", f"{moment(job.ended)} ({ago(job.ended, now)})" if job.ended else DASH),
         ("Attempts", f"{job.attempt}, of which {job.failures} failed and {job.losses} were lost"),
     ]
-    facts += [(name, escape(text)) for name, text in (("Key", job.key), ("Lane", job.lane), ("Tenant", job.tenant)) if text]
+    facts += [
+        (name, escape(text))
+        for name, text in (("Key", job.key), ("Lane", job.lane), ("Tenant", job.tenant))
+        if text
+    ]
     with tag("section", "w-panel"):
         pairs(facts)
     if job.error is not None:
@@ -380,4 +400,8 @@ def _acts(visit: Visit, jobs: Jobs, job: Job) -> None:
     else:
         cancel = act(jobs.cancel, "cancelled a job", "Cancelled.")
         told_ = "An attempt that runs is asked to stop, and what it brings is refused."
-        button("Cancel", functools.partial(confirm, "Cancel this job?", told_, "Cancel it", cancel), "danger")
+        button(
+            "Cancel",
+            functools.partial(confirm, "Cancel this job?", told_, "Cancel it", cancel),
+            "danger",
+        )

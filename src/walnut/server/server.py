@@ -28,7 +28,7 @@ import msgspec
 import structlog
 
 from walnut.server import logs, tls
-from walnut.server.config.load import Settings
+from walnut.server.config.load import Settings, taken_up
 from walnut.server.config.model import (
     LimitsSection,
     LoggingSection,
@@ -57,9 +57,11 @@ from walnut.subsystem.owners import Owners
 HANDOVER_SECONDS: Final = 5.0
 """What a successor waits beyond the deadline of the one before it."""
 
-RELOADABLE: Final = frozenset(
-    {("logging", "level"), ("logging", "format"), ("tls", "certificate"), ("tls", "key")}
-)
+RELOADABLE: Final = frozenset({
+    ("logging", "level"), ("logging", "format"), ("logging", "requests"),
+    ("tls", "certificate"), ("tls", "key"),
+    ("limits", "requests"), ("limits", "streams"), ("limits", "body"), ("limits", "request_time"),
+})  # fmt: skip
 """Settings that a running server takes up at a reload. Others wait for a restart, which is hot."""
 
 log = structlog.get_logger("walnut.server")
@@ -233,9 +235,13 @@ class Server:
         if self._tls is not None and new.of(TlsSection).certificate:
             tls.load_certificate(self._tls, new.of(TlsSection), self.beside)
         logs.configure(new.of(LoggingSection))
+        self.settings, before = taken_up(self.settings, new, RELOADABLE), self.settings
+        if self._site is not None:
+            self._site.limit(self.settings)
+            self._front.open(self._site.app)
         waiting = [
             f"{entry.section}.{entry.setting.name}"
-            for entry, now in zip(new.entries, self.settings.entries, strict=True)
+            for entry, now in zip(new.entries, before.entries, strict=True)
             if entry.value != now.value and (entry.section, entry.setting.name) not in RELOADABLE
         ]
         if waiting:

@@ -48,6 +48,17 @@ class Seen(msgspec.Struct, frozen=True):
     value: Any
 
 
+class Scan(msgspec.Struct, frozen=True, kw_only=True):
+    """Which rows, in which order: those of the table, or of an index of it, whose key there begins with
+    `prefix`; of these from `start` up to, not with, `stop`, which are what comes after the prefix."""
+
+    index: str = ""
+    prefix: Key = ()
+    start: Key = ()
+    stop: Key = ()
+    reverse: bool = False
+
+
 class RowPage(msgspec.Struct, frozen=True):
     """Some rows, and the cursor that goes on behind them; None when there are no more."""
 
@@ -125,37 +136,28 @@ def declared(store: Store, name: str) -> Table[Any] | None:
 
 
 def rows(
-    store: Store,
-    name: str,
-    *,
-    index: str = "",
-    prefix: Key = (),
-    start: Key = (),
-    stop: Key = (),
-    reverse: bool = False,
-    limit: int = 100,
-    cursor: str | None = None,
+    store: Store, name: str, which: Scan, *, limit: int = 100, cursor: str | None = None
 ) -> RowPage:
-    """Rows of a table in the order of their keys, or of an index: those whose key there begins with
-    `prefix`, from `start` up to, not with, `stop`, which are what comes after the prefix.
+    """Rows of a table, and a cursor that goes on behind them, whatever is written meanwhile.
 
-    Raises UnknownTable, InvalidKey."""
+    Raises UnknownTable, InvalidKey, also for a cursor of another scan."""
     info = info_of(store, name)
-    base = _base(info, index) + encode(prefix)
-    begin, end = base + encode(start), base + encode(stop) if stop != () else after(base)
+    base = _base(info, which.index) + encode(which.prefix)
+    begin = base + encode(which.start)
+    end = base + encode(which.stop) if which.stop != () else after(base)
     if cursor is not None:
         at = base64.urlsafe_b64decode(cursor.encode())
         if not begin <= at <= end:
             raise InvalidKey("the cursor belongs to another scan: begin without one")
-        begin, end = (begin, at) if reverse else (at + b"\0", end)
+        begin, end = (begin, at) if which.reverse else (at + b"\0", end)
     found: list[Seen] = []
     last = b""
     with store.snapshot() as moment:
-        for full, data in islice(moment.walk(begin, end, reverse=reverse), limit + 1):
+        for full, data in islice(moment.walk(begin, end, reverse=which.reverse), limit + 1):
             if len(found) == limit:
                 return RowPage(found, base64.urlsafe_b64encode(last).decode())
             last = full
-            if index:
+            if which.index:
                 skip = OWNER_BYTES if info.subjects else 0
                 full = prefix_of(info.id) + data[skip:]  # noqa: PLW2901  the row's, not the entry's
                 data = moment.read(full) or b""  # noqa: PLW2901  as above

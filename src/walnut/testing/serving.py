@@ -55,7 +55,7 @@ class Serving:
             *self._options,
         ]  # fmt: skip
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # noqa: S603, our own program
                 command, cwd=self.data.parent, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 env={**os.environ, "PYTHONUNBUFFERED": "1"},
             )  # fmt: skip
@@ -98,5 +98,5 @@ def serving(data: str | Path, *options: str) -> Iterator[Serving]:
     try:
         yield server
     finally:
-        if server._process is not None and server._process.poll() is None:  # noqa: SLF001, ours
+        if server._process is not None and server._process.poll() is None:
             server.kill()

@@ -1,9 +1,9 @@
 """Topics: all of them, one of them, one message.
 
-    topics                          all, by name
-    topics?topic=orders             messages, newest first, and following
-    topics?topic=orders&find=...    from an offset or a time
-    topics?topic=orders&offset=17   one message
+topics                          all, by name
+topics?topic=orders             messages, newest first, and following
+topics?topic=orders&find=...    from an offset or a time
+topics?topic=orders&offset=17   one message
 """
 
 from __future__ import annotations
@@ -162,7 +162,9 @@ def _new(visit: Visit, topics: Topics) -> None:
         await topics.store.by(meta).run(topics.create, name, limits.options())
         ui.navigate.to(link("topics", topic=name))
 
-    with dialog("New topic", "It keeps its messages while none of these limits is passed.") as shown:
+    with dialog(
+        "New topic", "It keeps its messages while none of these limits is passed."
+    ) as shown:
         field = ui.input("Name").props("outlined dense autofocus")
         limits = Limits(TopicOptions())
         with actions():
@@ -190,7 +192,9 @@ async def _topic(visit: Visit, topics: Topics, info: TopicInfo) -> None:
     with tiles():
         Tile("Messages kept", number(info.messages), f"offsets {info.first:,} to {info.next:,}")
         Tile("Size", size(info.bytes), "values, keys and headers")
-        Tile("Oldest message", ago(info.oldest, now), moment(info.oldest)[:-4] if info.oldest else "")
+        Tile(
+            "Oldest message", ago(info.oldest, now), moment(info.oldest)[:-4] if info.oldest else ""
+        )
         Tile("Keeps", keeps(info.options), f"made {ago(info.created, now)}")
     await _groups(topics, info)
     with tag("section", "w-panel flush"):
@@ -405,7 +409,10 @@ async def _message(topics: Topics, info: TopicInfo, offset: int) -> None:
     now = topics.store.log.options.clock()
     key = None if message.key is None else text_of(message.key)
     facts = [
-        ("Appended", f"{moment(message.time)} UTC <span class='muted'>({ago(message.time, now)})</span>"),
+        (
+            "Appended",
+            f"{moment(message.time)} UTC <span class='muted'>({ago(message.time, now)})</span>",
+        ),
         ("Key", f'<span class="mono">{escape(str(key))}</span>' if key is not None else "none"),
         ("Size", size(len(message.value))),
     ]

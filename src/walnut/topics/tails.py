@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing
 from typing import Final
 
 import msgspec
@@ -19,7 +20,7 @@ from walnut.log.errors import LogFailed
 from walnut.store.errors import StoreClosed
 from walnut.store.store import Store
 from walnut.topics.errors import OffsetTruncated, UnknownTopic
-from walnut.topics.model import Metrics, Slice, Start
+from walnut.topics.model import Message, Metrics, Slice, Start
 from walnut.topics.reading import Reading
 from walnut.topics.rows import Rows, Topic
 from walnut.topics.wakes import Wakes
@@ -27,6 +28,20 @@ from walnut.topics.wakes import Wakes
 COLD: Final = 10_000
 """Messages behind the end from where a coroutine's reading moves to a thread: rows that far back may
 have to come from the disk."""
+
+
+def each(slices: Iterator[Slice]) -> Iterator[Message]:
+    """The messages of slices, one by one."""
+    for part in slices:
+        yield from part.messages
+
+
+async def aeach(slices: AsyncGenerator[Slice, None]) -> AsyncGenerator[Message, None]:
+    """The same for coroutines."""
+    async with aclosing(slices):
+        async for part in slices:
+            for message in part.messages:
+                yield message
 
 
 class Following(msgspec.Struct):
@@ -69,7 +84,7 @@ class Tails:
         finally:
             self._count(-1)
 
-    async def aslices(self, tail: Following, timeout: float | None) -> AsyncIterator[Slice]:
+    async def aslices(self, tail: Following, timeout: float | None) -> AsyncGenerator[Slice, None]:
         """The same for coroutines."""
         self._count(1)
         behind = COLD + 1  # where it begins may be far back

@@ -12,7 +12,7 @@ transactions, backups and readers is true of topics.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from typing import Final
 
 from walnut.log.commit import refuse_event_loop
@@ -49,7 +49,7 @@ from walnut.topics.publishing import Publisher
 from walnut.topics.reading import Reading
 from walnut.topics.rows import PositionRow, Rows, Topic
 from walnut.topics.sweeping import Sweeper
-from walnut.topics.tails import Tails
+from walnut.topics.tails import Tails, aeach, each
 
 SEQUENCE: Final = "topics"
 """The store's sequence that numbers topics, and its counter that counts them."""
@@ -157,8 +157,8 @@ class Topics(Reading):
         *,
         meta: Meta = NOBODY,
     ) -> Appended:
-        """`append` by itself, for coroutines: durable when this returns. Those of one turn of the
-        event loop, with the same `meta`, share a transaction and cost a fraction of one each. In
+        """`append` by itself, for coroutines: durable when this returns. Those of one event loop with
+        the same `meta` keep their order, share transactions, and cost a fraction of one each. In
         threads: `store.call(topics.append, ...)`.
 
         Raises as `append`; InvalidTopicOption for a `meta` with an idempotency key, which is for
@@ -217,8 +217,8 @@ class Topics(Reading):
         limit: int = READ_MESSAGES,
         bytes: int = READ_BYTES,  # noqa: A002  as of `read`
         timeout: float | None = None,
-    ) -> AsyncIterator[Slice]:
-        """`slices` for coroutines."""
+    ) -> AsyncGenerator[Slice, None]:
+        """`slices` for coroutines; `contextlib.aclosing` ends it at once when it is left early."""
         tail = self._tails.begin(topic, start, limit, bytes)
         return self._tails.aslices(tail, timeout)
 
@@ -226,16 +226,13 @@ class Topics(Reading):
         self, topic: str, start: Start = "latest", *, timeout: float | None = None
     ) -> Iterator[Message]:
         """`slices`, message by message."""
-        for part in self.slices(topic, start, timeout=timeout):
-            yield from part.messages
+        return each(self.slices(topic, start, timeout=timeout))
 
-    async def afollow(
+    def afollow(
         self, topic: str, start: Start = "latest", *, timeout: float | None = None
-    ) -> AsyncIterator[Message]:
+    ) -> AsyncGenerator[Message, None]:
         """`aslices`, message by message."""
-        async for part in self.aslices(topic, start, timeout=timeout):
-            for message in part.messages:
-                yield message
+        return aeach(self.aslices(topic, start, timeout=timeout))
 
     # -- positions ------------------------------------------------------------------------------
 

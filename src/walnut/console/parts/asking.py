@@ -20,7 +20,7 @@ def report(error: Exception) -> str:
 
 @contextmanager
 def dialog(title: str, told: str = "") -> Iterator[ui.dialog]:
-    """A dialog that is closed at first: `with dialog("New topic") as shown: ...`."""
+    """A dialog that is closed at first; what the block draws is in it."""
     with ui.dialog() as shown, ui.card():
         shown.props["aria-label"] = title
         tag("h2", "", title)

@@ -63,7 +63,9 @@ def heading(title: str, told: str = "", crumbs: list[tuple[str, str]] | None = N
     return head
 
 
-def button(text: str, act: Callable[..., Any] | None, kind: str = "", *, key: str = "") -> ui.button:
+def button(
+    text: str, act: Callable[..., Any] | None, kind: str = "", *, key: str = ""
+) -> ui.button:
     """A button; kinds: "main" for what most come for, "danger" for what can't be undone.
 
     `key`: the shortcut that presses it, which `console.js` knows."""

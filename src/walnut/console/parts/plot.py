@@ -89,7 +89,13 @@ def _options(names: Sequence[str], unit: str, *, area: bool) -> dict[str, Any]:
         series.append(line)
     return {
         "animation": False,
-        "grid": {"left": 4, "right": 10, "top": 26 if len(names) > 1 else 12, "bottom": 4, "containLabel": True},
+        "grid": {
+            "left": 4,
+            "right": 10,
+            "top": 26 if len(names) > 1 else 12,
+            "bottom": 4,
+            "containLabel": True,
+        },
         "legend": {
             "show": len(names) > 1,
             "top": 0,

@@ -28,5 +28,5 @@ class Tile:
 
 
 def tiles() -> Tag:
-    """Where tiles go: `with tiles(): Tile(...)`."""
+    """A place for tiles: those drawn in its `with` are beside one another."""
     return tag("div", "w-tiles")

@@ -89,8 +89,10 @@ def open_to_write(path: str, principal: str, reason: str) -> Iterator[Hand]:
     """Whoever can change the jobs at a place; their tables exist, as they were read before."""
     address = server_of(path)
     if address is not None:
-        why = f"for {principal}" + (f": {reason}" if reason else "") if principal else reason
-        with client_of(address, reason=why) as client, ThreadPoolExecutor(1) as thread:
+        with (
+            client_of(address, principal=principal, reason=reason) as client,
+            ThreadPoolExecutor(1) as thread,
+        ):
             yield There(client, thread)
         return
     try:

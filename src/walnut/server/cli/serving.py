@@ -38,9 +38,7 @@ def init(file: Path) -> None:
     )
 
 
-@click.command(
-    epilog=examples("walnut serve", "walnut serve --data data/walnut --log-format json")
-)
+@click.command(epilog=examples("walnut serve", "walnut serve --data data/walnut --log-format json"))
 @settings_flags
 def serve(file: Path | None, **given: Any) -> None:
     """Run the server until SIGTERM or Ctrl-C.

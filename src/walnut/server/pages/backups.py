@@ -79,7 +79,10 @@ async def _window(store: Store) -> None:
                 ("From", f"LSN {first_lsn:,}, {moment(oldest)[:-4]} UTC ({ago(oldest, now)})"),
                 ("To", f"LSN {stat.durable_lsn:,}, now"),
                 ("On disk", size(stat.log_bytes)),
-                ("Last checkpoint", f"LSN {stat.checkpoint_lsn:,}; a restart folds {number(max(0, stat.durable_lsn - stat.checkpoint_lsn))} records after it"),
+                (
+                    "Last checkpoint",
+                    f"LSN {stat.checkpoint_lsn:,}; a restart folds {number(max(0, stat.durable_lsn - stat.checkpoint_lsn))} records after it",
+                ),
             ]
         )
 
@@ -102,7 +105,11 @@ async def _place(visit: Visit, backups: Backups, name: str) -> None:
             tag("span", "mono muted small", url)
             tag("div", "w-grow")
             if visit.may("backups:write", name):
-                button("Back up now", acting(visit, functools.partial(_start, visit, backups, name)), "main")
+                button(
+                    "Back up now",
+                    acting(visit, functools.partial(_start, visit, backups, name)),
+                    "main",
+                )
                 button("Check it", acting(visit, functools.partial(_check, visit, backups, name)))
         try:
             kept = await backups.kept(name)
@@ -132,7 +139,11 @@ def _progress(backups: Backups, name: str) -> None:
     was_running = [False]
 
     def draw() -> None:
-        runs = [run for kind in ("backup", "check") if (run := backups.last.get((name, kind))) is not None]  # type: ignore[call-overload]
+        runs = [
+            run
+            for kind in ("backup", "check")
+            if (run := backups.last.get((name, kind))) is not None
+        ]
         words = [_words(run) for run in runs]
         running = any(not run.ended for run in runs)
         if was_running[0] and not running:
@@ -181,8 +192,14 @@ def _points(name: str, url: str, kept: Kept) -> None:
     html(timeline_html(begin, now, (first, newest), marks))
     pairs(
         [
-            ("Restorable", f"any LSN from {kept.points[0].lsn:,} to {max(kept.next_lsn - 1, kept.points[-1].lsn):,}; the newest {ago(newest, now)}"),
-            ("Elsewhere", f'<code>walnut store restore {escape(url)} NEW --to-time "{moment(newest)[:19]}Z"</code>'),
+            (
+                "Restorable",
+                f"any LSN from {kept.points[0].lsn:,} to {max(kept.next_lsn - 1, kept.points[-1].lsn):,}; the newest {ago(newest, now)}",
+            ),
+            (
+                "Elsewhere",
+                f'<code>walnut store restore {escape(url)} NEW --to-time "{moment(newest)[:19]}Z"</code>',
+            ),
         ]
     )
     _table(name, kept, now).box.style("margin-top:14px")
@@ -202,10 +219,16 @@ def _table(name: str, kept: Kept, now: int) -> Grid:
     )
     grid.add(
         [
-            Line((number(one.lsn), moment(one.made)[:-4], ago(one.made, now), number(one.files), size(one.bytes)))
+            Line(
+                (
+                    number(one.lsn),
+                    moment(one.made)[:-4],
+                    ago(one.made, now),
+                    number(one.files),
+                    size(one.bytes),
+                )
+            )
             for one in reversed(kept.points[-POINTS:])
         ]
     )
     return grid
-
-

@@ -15,8 +15,8 @@ from walnut.console.parts.plot import Plot
 from walnut.console.parts.tiles import Tile, tiles
 from walnut.console.visit import Visit, link
 from walnut.console.words import DASH, ago, micros, moment, number, size, span
-from walnut.server.pulse import Beat, Pulse
 from walnut.server.pages.provided import found
+from walnut.server.pulse import Beat, Pulse
 from walnut.shutdown.lifecycle import Lifecycle
 from walnut.store.store import Store
 from walnut.subsystem.model import ServerInfo
@@ -136,7 +136,9 @@ class Facts:
         depth = pulse.depth
         self._log.show(size(depth.log_bytes), f"LSN {store.log.first_lsn:,} on")
         if depth.total:
-            self._disk.show(size(depth.free), f"{100 * depth.free / depth.total:.0f}% of {size(depth.total)}")
+            self._disk.show(
+                size(depth.free), f"{100 * depth.free / depth.total:.0f}% of {size(depth.total)}"
+            )
         if depth.oldest:
             self._window.show(span((now - depth.oldest) / 1e9), f"from {moment(depth.oldest)[:-4]}")
         else:
@@ -156,7 +158,7 @@ class Plots:
             )
             self._latency = Plot(
                 "Latency",
-                "From the start of a transaction until it is on disk. Mostly the disk’s sync.",
+                "From the start of a transaction until it is on disk. Mostly the disk's sync.",
                 ["p99", "p50"],
                 lambda now: f"p99 {micros(1e3 * now[0])}",
                 unit=" ms",
@@ -226,4 +228,3 @@ class Plots:
             (self._window, "window", HOUR),
         ):
             plot.show([[(beat.at, getattr(beat, field) / unit) for beat in beats]])
-

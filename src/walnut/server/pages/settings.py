@@ -21,7 +21,9 @@ from walnut.server.server import Server
 async def settings_page(visit: Visit) -> None:
     """Draw it."""
     settings = visit.resources.find(Server).settings
-    where = str(settings.file) if settings.file is not None else "defaults, as there is no walnut.toml"
+    where = (
+        str(settings.file) if settings.file is not None else "defaults, as there is no walnut.toml"
+    )
     heading(
         "Settings",
         f"In force, from {where}. Environment and flags go over the file. Those that a restart takes are "

@@ -60,7 +60,7 @@ async def slots_page(visit: Visit) -> None:
 def _line(stat: LogStat, slot: SlotStat) -> Line:
     furthest = slot.lsn == min(one.lsn for one in stat.slots)
     held = sum(segment.bytes for segment in stat.segments if segment.next_lsn > slot.lsn)
-    said = badge("the store’s own") if slot.name == SLOT else ""
+    said = badge("the store's own") if slot.name == SLOT else ""
     if furthest and slot.lag:
         said += " " + badge("furthest behind", "warn")
     return Line(
@@ -77,7 +77,9 @@ def _new(visit: Visit, store: Store) -> None:
         await reading(store.log.slot, str(name.value or "").strip(), start)
         ui.navigate.reload()
 
-    with dialog("New slot", "The log is kept from there on, until the slot is advanced or dropped.") as shown:
+    with dialog(
+        "New slot", "The log is kept from there on, until the slot is advanced or dropped."
+    ) as shown:
         name = ui.input("Name").props("outlined dense autofocus")
         lsn = ui.number("At LSN", placeholder="the oldest there is", min=1, precision=0)
         lsn.props("outlined dense stack-label")
@@ -100,5 +102,7 @@ def _drops(visit: Visit, store: Store, stat: LogStat) -> None:
         for slot in own:
             told = "Its reader may miss what the log then forgets, and has to begin anew."
             act = acting(visit, functools.partial(drop, slot.name))
-            ask = functools.partial(confirm, f"Drop {slot.name}?", told, "Drop", act, typed=slot.name)
+            ask = functools.partial(
+                confirm, f"Drop {slot.name}?", told, "Drop", act, typed=slot.name
+            )
             button(f"Drop {slot.name}", ask, "danger")

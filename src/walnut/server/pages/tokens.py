@@ -24,7 +24,14 @@ from walnut.server.access.tokens import Token, Tokens, Wanted
 
 DAY: Final = 86_400 * 10**9
 """In ns."""
-LIVES: Final = {0: "never", 1: "in a day", 7: "in a week", 30: "in 30 days", 90: "in 90 days", 365: "in a year"}
+LIVES: Final = {
+    0: "never",
+    1: "in a day",
+    7: "in a week",
+    30: "in 30 days",
+    90: "in 90 days",
+    365: "in a year",
+}
 EXAMPLES: Final = (
     ("*", "everything"),
     ("tables:read", "rows of all tables"),
@@ -50,7 +57,7 @@ async def tokens_page(visit: Visit) -> None:
     with tag("section", "w-panel flush"):
         all_of = list(tokens)
         if not all_of:
-            empty("key", "No tokens", "The first start of the server makes the operator’s.")
+            empty("key", "No tokens", "The first start of the server makes the operator's.")
             return
         grid = Grid(
             "Tokens",
@@ -151,7 +158,12 @@ def _one(visit: Visit, tokens: Tokens, token: Token) -> None:
         if visit.may("tokens:write", token.name):
             told = "Whoever uses it is refused from that moment on. There is no way back."
             ask = functools.partial(
-                confirm, f"Revoke {token.name}?", told, "Revoke", acting(visit, revoke), typed=token.name
+                confirm,
+                f"Revoke {token.name}?",
+                told,
+                "Revoke",
+                acting(visit, revoke),
+                typed=token.name,
             )
             button("Revoke", ask, "danger")
     now = time.time_ns()
@@ -159,8 +171,14 @@ def _one(visit: Visit, tokens: Tokens, token: Token) -> None:
         ("Scopes", " ".join(badge(scope) for scope in token.scopes)),
         ("Id", f'<span class="mono">{escape(token.id)}</span>'),
         ("Acts as", f'<span class="mono">{escape(token.principal)}</span>'),
-        ("Made", f"{moment(token.created)} UTC ({ago(token.created, now)}), by {escape(token.created_by)}"),
-        ("Expires", f"{moment(token.expires)} ({ago(token.expires, now)})" if token.expires else "never"),
+        (
+            "Made",
+            f"{moment(token.created)} UTC ({ago(token.created, now)}), by {escape(token.created_by)}",
+        ),
+        (
+            "Expires",
+            f"{moment(token.expires)} ({ago(token.expires, now)})" if token.expires else "never",
+        ),
         ("Last used", ago(tokens.last_used(token), now) + " (as this process knows)"),
     ]
     with tag("section", "w-panel"):

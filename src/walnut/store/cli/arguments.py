@@ -14,19 +14,28 @@ from typing import Any
 
 import click
 
-from walnut.client.place import Directory, server_of
+from walnut.client.place import Directory, names_at, server_of
 from walnut.log.errors import LogError, LogLocked
 from walnut.log.model import LogOptions
 from walnut.log.opening import find_directory
 from walnut.log.show import progress
 from walnut.store.cli import values
 from walnut.store.errors import StoreError
+from walnut.store.remote import StoreReader
 from walnut.store.store import Store
 
 directory = click.argument("directory", metavar="DIR", type=Directory("store"))
 place = click.argument("directory", metavar="DIR", type=Directory("store", remote=True))
 """A DIR, or the URL of a server."""
-table = click.argument("table")
+
+
+def _tables(directory: str) -> list[str]:
+    with StoreReader(directory) as reader:
+        return reader.tables()
+
+
+complete_table = names_at(_tables, lambda client: (info.name for info in client.tables()))
+table = click.argument("table", shell_complete=complete_table)
 format_ = click.option(
     "--format", "format_", type=click.Choice(["json", "table"]), default="json",
     show_default=True, help="A line of JSON each, or a table for people.",

@@ -149,15 +149,12 @@ class Served:
 
 @contextmanager
 def served(place: str, principal: str = "", reason: str = "") -> Iterator[Served | None]:
-    """The server that answers for a place; None where the directory is to be opened.
-
-    A server knows by itself who asks; who it is for, by the command line, goes with the reason."""
+    """The server that answers for a place; None where the directory is to be opened."""
     address = server_of(place)
     if address is None:
         yield None
         return
-    why = f"for {principal}" + (f": {reason}" if reason else "") if principal else reason
-    with client_of(address, reason=why) as client:
+    with client_of(address, principal=principal, reason=reason) as client:
         yield Served(client, place)
 
 

@@ -1,9 +1,9 @@
 """The log: records, newest first; one of them, decoded.
 
-    log             the newest, and following
-    log?upto=N      records up to LSN N
-    log?find=...    an LSN or a time
-    log?lsn=N       one record
+log             the newest, and following
+log?upto=N      records up to LSN N
+log?find=...    an LSN or a time
+log?lsn=N       one record
 """
 
 from __future__ import annotations
@@ -60,7 +60,10 @@ async def _find(store: Store, text: str) -> tuple[int | None, str]:
     if time is None:
         return None, f"{text!r} is neither an LSN nor a time."
     lsn = await reading(lsn_at, store.log, int(time.timestamp() * 1e9))
-    return lsn, f"LSN {lsn:,} is the first that was written at {time:%Y-%m-%d %H:%M:%S} UTC or later."
+    return (
+        lsn,
+        f"LSN {lsn:,} is the first that was written at {time:%Y-%m-%d %H:%M:%S} UTC or later.",
+    )
 
 
 async def _records(visit: Visit, store: Store, upto: int, said: str) -> None:
@@ -157,7 +160,9 @@ def _line(one: browse.Outline) -> Line:
 
 async def _record(visit: Visit, store: Store, lsn: int) -> None:
     position = store.log.position()
-    with heading(f"Record {lsn:,}", "", [("Log", link("log")), ("around it", link("log", upto=lsn + 20))]):
+    with heading(
+        f"Record {lsn:,}", "", [("Log", link("log")), ("around it", link("log", upto=lsn + 20))]
+    ):
         if lsn > position.first_lsn:
             tag("a", "w-button", "Older", href=link("log", lsn=lsn - 1))
         if lsn < position.durable_lsn:
@@ -183,7 +188,11 @@ async def _record(visit: Visit, store: Store, lsn: int) -> None:
         _change(visit, change)
     touched = sum(each.put + each.deleted for each in one.tables.values())
     if touched > len(changes):
-        tag("p", "muted", f"{count(touched - len(changes), 'row')} more changed in this transaction.")
+        tag(
+            "p",
+            "muted",
+            f"{count(touched - len(changes), 'row')} more changed in this transaction.",
+        )
     with ui.expansion("As bytes").classes("w-version").props("dense"):
         tag("pre", "mono small", dump(data)).style("overflow:auto")
 
@@ -201,10 +210,17 @@ def _first(store: Store) -> list[Change]:
 
 
 def _facts(store: Store, one: browse.Outline) -> None:
-    facts = [("Written", f"{moment(one.time)} UTC <span class='muted'>({ago(one.time, store.log.options.clock())})</span>")]
+    facts = [
+        (
+            "Written",
+            f"{moment(one.time)} UTC <span class='muted'>({ago(one.time, store.log.options.clock())})</span>",
+        )
+    ]
     meta = one.meta
     if meta is None:
-        facts.append(("What", "a record that is no transaction: another program writes this log too"))
+        facts.append(
+            ("What", "a record that is no transaction: another program writes this log too")
+        )
     else:
         facts += [
             ("Who", who(meta)),
@@ -215,7 +231,12 @@ def _facts(store: Store, one: browse.Outline) -> None:
             facts.append(("Idempotency key", f'<span class="mono">{escape(meta.key)}</span>'))
         facts.append(("What", what(one)))
         if one.others:
-            facts.append(("Beside that", f"{count(one.others, 'entry').replace('entrys', 'entries')} of indexes and of the store itself"))
+            facts.append(
+                (
+                    "Beside that",
+                    f"{count(one.others, 'entry').replace('entrys', 'entries')} of indexes and of the store itself",
+                )
+            )
     facts.append(("Size", size(one.size)))
     pairs(facts)
 
@@ -239,7 +260,9 @@ def _change(visit: Visit, change: Change) -> None:
         elif change.before is not None:
             json_view(before)
         else:
-            tag("p", "muted", "What it was is not kept: its table is not declared with before=True.")
+            tag(
+                "p", "muted", "What it was is not kept: its table is not declared with before=True."
+            )
 
 
 def _value(row: Any) -> Any:

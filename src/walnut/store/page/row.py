@@ -17,7 +17,7 @@ from nicegui import ui
 
 from walnut.console.errors import Conflict, InvalidInput
 from walnut.console.parts.asking import confirm, dialog
-from walnut.console.parts.elements import Tag, actions, badge, button, heading, html, pairs, tag
+from walnut.console.parts.elements import actions, badge, button, heading, html, pairs, tag
 from walnut.console.parts.empty import empty
 from walnut.console.parts.jsonview import diff_html, json_view, pretty
 from walnut.console.reading import reading
@@ -25,8 +25,8 @@ from walnut.console.shell import acting
 from walnut.console.visit import Visit, link
 from walnut.console.words import ago, moment
 from walnut.store import browse
-from walnut.store.catalog import TableInfo
 from walnut.store.api.tables import Description, Tables
+from walnut.store.catalog import TableInfo
 from walnut.store.document import Document
 from walnut.store.keys import Key, encode
 from walnut.store.notation import key_of_text
@@ -106,10 +106,8 @@ async def new_row(
     if table:
         await tables.create(name, meta, before=True)
     target = await tables.to_write(name)
-    if target.codec.row is Document:
-        row = _document(key.strip(), text)
-    else:
-        row = parse(target, text)
+    documents = target.codec.row is Document
+    row = _document(key.strip(), text) if documents else parse(target, text)
     await store.by(meta).run(change, target, target.key_of(row), None, row)
 
 
@@ -134,7 +132,7 @@ async def row_page(visit: Visit, store: Store, name: str) -> None:
     head = heading(key_text(key), "", crumbs)
     editable = tables_of(visit).describe(info).writable and visit.may("tables:write", name)
     with tag("div", "w-two"):
-        with tag("section", "w-panel") as panel:
+        with tag("section", "w-panel"):
             tag("h2", "", "Now")
             if found is None:
                 empty("remove_circle_outline", "Not there", "It never was, or it was deleted.")
@@ -147,61 +145,68 @@ async def row_page(visit: Visit, store: Store, name: str) -> None:
             await _history(visit, store, info, key, found, editable=editable)
     if found is not None and found.data and editable:
         with head:
-            _edit(visit, store, info, key, found, panel)
+            editor = _Editor(visit, store, info, key, found)
+            button("Edit", editor.shown.open, "main", key="e")
             _delete(visit, store, name, key, found)
 
 
-def _edit(
-    visit: Visit, store: Store, info: TableInfo, key: Key, seen: browse.Seen, panel: Tag
-) -> None:
-    text = _text(store, info, key, seen)
-    state = {"data": seen.data, "text": text}
+class _Editor:
+    """The dialog in which a row is edited: from what was seen, to what is put if that is still there."""
 
-    async def save() -> None:
-        caller = visit.require("tables:write", info.name)
-        table = await tables_of(visit).to_write(info.name)
-        row = parse(table, str(area.value or ""))
-        meta = meta_of(caller, str(reason.value or "").strip() or REASON)
+    def __init__(
+        self, visit: Visit, store: Store, info: TableInfo, key: Key, seen: browse.Seen
+    ) -> None:
+        self._visit = visit
+        self._store = store
+        self._info = info
+        self._key = key
+        self._data = seen.data
+        with dialog(f"Edit {key_text(key)}") as self.shown:
+            self._area = ui.textarea("Row, as JSON", value=_text(store, info, seen))
+            self._area.props("outlined autogrow").props["input-style"] = "max-height:46vh"
+            self._why = ui.input("Why", placeholder="Kept with the change")
+            self._why.props("outlined dense stack-label")
+            self._trouble = tag("div")
+            with actions():
+                button("Cancel", self.shown.close)
+                button("Save", acting(visit, self._save), "main")
+
+    async def _save(self) -> None:
+        name = self._info.name
+        caller = self._visit.require("tables:write", name)
+        table = await tables_of(self._visit).to_write(name)
+        row = parse(table, str(self._area.value or ""))
+        meta = meta_of(caller, str(self._why.value or "").strip() or REASON)
         try:
-            await store.by(meta).run(change, table, key, state["data"], row)
+            await self._store.by(meta).run(change, table, self._key, self._data, row)
         except Conflict as error:
-            await _conflict(str(error))
+            await self._conflict(str(error))
             return
         ui.notify("Saved.", type="positive")
         ui.navigate.reload()
 
-    async def _conflict(said: str) -> None:
-        now = await reading(browse.row, store, store, info.name, key)
-        theirs = _text(store, info, key, now) if now is not None and now.data else ""
-        trouble.clear()
-        with trouble:
+    async def _conflict(self, said: str) -> None:
+        """Show what is there now beside what was typed; nothing is lost of either."""
+        store = self._store
+        now = await reading(browse.row, store, store, self._info.name, self._key)
+        theirs = _text(store, self._info, now) if now is not None and now.data else ""
+        self._trouble.clear()
+        with self._trouble:
             html(f'<p class="bad" role="alert">{escape(said)}</p>')
-            tag("p", "muted small", "From what is there now (−) to what you have typed (+):")
-            html(diff_html(theirs, str(area.value or "")))
-            if now is not None:
-                take = functools.partial(_take, now.data, theirs)
+            tag("p", "muted small", "From what is there now (-) to what you have typed (+):")
+            html(diff_html(theirs, str(self._area.value or "")))
+            if now is not None and now.data:
+                take = functools.partial(self._take, now.data, theirs)
                 button("Start over from what is there now", take)
 
-    def _take(data: bytes, theirs: str) -> None:
-        state["data"] = data
-        area.value = theirs
-        trouble.clear()
-
-    with dialog(f"Edit {key_text(key)}") as shown:
-        area = ui.textarea("Row, as JSON", value=text).props("outlined autogrow")
-        area.props["input-style"] = "max-height:46vh;overflow:auto"
-        reason = ui.input("Why", placeholder="Kept with the change").props("outlined dense")
-        trouble = tag("div")
-        with actions():
-            button("Cancel", shown.close)
-            button("Save", acting(visit, save), "main")
-    del panel
-    button("Edit", shown.open, "main", key="e")
+    def _take(self, data: bytes, theirs: str) -> None:
+        self._data = data
+        self._area.value = theirs
+        self._trouble.clear()
 
 
-def _text(store: Store, info: TableInfo, key: Key, seen: browse.Seen) -> str:
+def _text(store: Store, info: TableInfo, seen: browse.Seen) -> str:
     """A row as JSON to be edited, which gives the same row when it is read."""
-    del key
     table = browse.declared(store, info.name)
     if table is None:
         return pretty(seen.value)
@@ -316,4 +321,3 @@ async def _bring_back(
     await store.by(meta).run(change, table, key, None if now is None else now.data, row)
     ui.notify(f"Brought back, as of LSN {version.lsn:,}.", type="positive")
     ui.navigate.reload()
-

@@ -79,7 +79,7 @@ def what(outline: Outline) -> str:
             counts.append(f'<span class="bad">{number(touched.deleted)} deleted</span>')
         parts.append(f"<b>{escape(name)}</b> {' '.join(counts)}")
     if not parts:
-        return '<span class="muted">the store’s own bookkeeping</span>'
+        return "<span class='muted'>the store's own bookkeeping</span>"
     return ", ".join(parts)
 
 
@@ -101,5 +101,3 @@ def meta_of(caller: Caller, reason: str) -> Meta:
 def lsn_link(lsn: int) -> str:
     """An LSN that leads to its record."""
     return f'<a class="mono" href="{escape(link("log", lsn=lsn))}">{lsn:,}</a>'
-
-

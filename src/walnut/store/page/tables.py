@@ -1,13 +1,13 @@
 """Tables, and the rows of one.
 
-    tables                                   all of them
-    tables?table=rooms&prefix=h1&index=...   rows, by key or by an index
-    tables?table=rooms&key="r1"              one row (`row`)
+tables                                   all of them
+tables?table=rooms&prefix=h1&index=...   rows, by key or by an index
+tables?table=rooms&key="r1"              one row (`row`)
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any, Final
 
@@ -20,6 +20,7 @@ from walnut.console.parts.grid import Batch, Column, Grid, Line
 from walnut.console.reading import reading
 from walnut.console.shell import acting
 from walnut.console.visit import Visit, link
+from walnut.console.words import DASH
 from walnut.store import browse
 from walnut.store.catalog import TableInfo
 from walnut.store.document import holds_documents
@@ -105,7 +106,7 @@ def _list(infos: Sequence[TableInfo]) -> None:
                 (
                     f"<b>{escape(info.name)}</b>",
                     str(max(info.schemas)),
-                    escape(", ".join(info.indexes)) or '<span class="muted">–</span>',
+                    escape(", ".join(info.indexes)) or DASH,
                     _kind(info),
                 ),
                 link("tables", table=info.name),
@@ -153,13 +154,12 @@ async def _rows(visit: Visit, store: Store, name: str) -> None:
 
 async def _scan(visit: Visit, store: Store, info: TableInfo) -> None:
     query = visit.query
-    index, reverse = query.get("index", ""), query.get("reverse") == "yes"
     with tag("form", "w-panel-head", method="get", action=link("tables"), role="search") as form:
         form.props["aria-label"] = "Which rows"
         _search(info, query)
     try:
-        ends = [_key(query.get(field, "")) for field in ("prefix", "start", "stop")]
-        first = await _fetch(store, info.name, index, ends, reverse, None)
+        which = _scan_of(query)
+        first = await reading(browse.rows, store, info.name, which, limit=ROWS)
     except Exception as error:
         if not type(error).__module__.startswith("walnut."):
             raise
@@ -170,7 +170,7 @@ async def _scan(visit: Visit, store: Store, info: TableInfo) -> None:
         empty(
             "search_off" if narrowed else "table_rows",
             "No rows there" if narrowed else "No rows yet",
-            "Keys are typed as JSON; a word stands for itself: r1, 7, [\"h9\", 2]."
+            'Keys are typed as JSON; a word stands for itself: r1, 7, ["h9", 2].'
             if narrowed
             else "Put the first one here, by the HTTP API, or in a program:",
             "" if narrowed else f"store.call({_variable(info.name)}.put, row)",
@@ -179,7 +179,9 @@ async def _scan(visit: Visit, store: Store, info: TableInfo) -> None:
     fields = _fields(first.rows)
 
     async def more(cursor: str | None) -> Batch:
-        page = first if cursor is None else await _fetch(store, info.name, index, ends, reverse, cursor)
+        page = first
+        if cursor is not None:
+            page = await reading(browse.rows, store, info.name, which, limit=ROWS, cursor=cursor)
         return Batch([_line(info.name, one, fields) for one in page.rows], page.cursor)
 
     columns = [Column("Key", "minmax(130px, 1fr)")]
@@ -190,7 +192,7 @@ async def _scan(visit: Visit, store: Store, info: TableInfo) -> None:
     await grid.load()
 
 
-def _search(info: TableInfo, query: Any) -> None:
+def _search(info: TableInfo, query: Mapping[str, str]) -> None:
     tag("input", "", type="hidden", name="table", value=info.name)
 
     def field(label: str, name: str, **more: str) -> None:
@@ -219,26 +221,19 @@ def _search(info: TableInfo, query: Any) -> None:
     tag("button", "w-submit", "Show", type="submit")
 
 
-def _key(text: str) -> Key:
-    return key_of_text(text) if text.strip() else ()
-
-
-async def _fetch(
-    store: Store, name: str, index: str, ends: list[Key], reverse: bool, cursor: str | None  # noqa: FBT001
-) -> browse.RowPage:
-    prefix, start, stop = ends
-    return await reading(
-        browse.rows,
-        store,
-        name,
-        index=index,
+def _scan_of(query: Mapping[str, str]) -> browse.Scan:
+    prefix, start, stop = (_key(query.get(field, "")) for field in ("prefix", "start", "stop"))
+    return browse.Scan(
+        index=query.get("index", ""),
         prefix=prefix,
         start=start,
         stop=stop,
-        reverse=reverse,
-        limit=ROWS,
-        cursor=cursor,
+        reverse=query.get("reverse") == "yes",
     )
+
+
+def _key(text: str) -> Key:
+    return key_of_text(text) if text.strip() else ()
 
 
 def _fields(rows: Sequence[browse.Seen]) -> list[str]:

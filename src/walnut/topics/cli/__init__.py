@@ -2,6 +2,7 @@
 
     messages.py  append, read, tail: messages in and out
     care.py      list, create, stat, truncate, delete: the topics themselves
+    hands.py     who does it: the command itself, or a server
     views.py     both as JSON and as tables
 
 Every example in these commands' help is run by `tests/test_help.py`.
@@ -27,7 +28,8 @@ def topics() -> None:
     """Topics in a store: append to them, read them, look after them.
 
     Messages come out as a line of JSON each, or as a table where people look. What reads here may be
-    used while another process writes the store; what writes may not.
+    used while another process writes the store. What writes is done by the server that has the
+    store open, if one has; while a program has it open, only that can write.
     """
 
 

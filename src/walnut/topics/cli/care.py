@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import click
 import msgspec
 
@@ -12,37 +10,20 @@ from walnut.log.show import console, count, facts_table, moment, size
 from walnut.store.cli import arguments
 from walnut.store.cli.rows import who, why
 from walnut.store.cli.values import jsonl, rows_table
-from walnut.store.record import Meta
-from walnut.store.remote import StoreReader
-from walnut.store.store import Store
 from walnut.topics.cli import views
-from walnut.topics.model import TopicInfo, TopicOptions
-from walnut.topics.remote import TopicsReader
-from walnut.topics.topics import Topics
-
-PAGE = 500
-"""Topics read at once."""
+from walnut.topics.cli.hands import open_to_read, open_to_write
+from walnut.topics.model import TopicOptions
 
 
 @click.command(
     "list", epilog=examples("walnut topics list shop", "walnut topics list shop --format table")
 )
-@arguments.directory
+@arguments.place
 @views.format_
 def list_(directory: str, form: str | None) -> None:
     """List the topics of the store at DIR by name."""
-    with StoreReader(directory) as store:
-        views.print_topics(_all(TopicsReader(store)), table=views.is_table(form))
-
-
-def _all(topics: TopicsReader) -> Iterator[TopicInfo]:
-    cursor = None
-    while True:
-        page = topics.page(topics.store, limit=PAGE, cursor=cursor)
-        yield from page.topics
-        cursor = page.cursor
-        if cursor is None:
-            return
+    with open_to_read(directory) as topics:
+        views.print_topics(topics.all(), table=views.is_table(form))
 
 
 @click.command(
@@ -51,7 +32,7 @@ def _all(topics: TopicsReader) -> Iterator[TopicInfo]:
         "walnut topics create --new plant sensors --keep-seconds 86400",
     )
 )
-@arguments.directory
+@arguments.place
 @views.topic
 @click.option("--new", is_flag=True, help="Make the store, if it is not there.")
 @click.option("--keep-seconds", type=float, metavar="N", help="Keep messages of this age.")
@@ -74,9 +55,8 @@ def create(
     options = TopicOptions(
         keep_seconds=keep_seconds, keep_bytes=keep_bytes, keep_messages=keep_messages
     )
-    with Store(directory) if new else arguments.open_to_write(directory) as store:
-        topics = Topics(store)
-        store.by(Meta(principal, reason)).call(topics.create, topic, options)
+    with open_to_write(directory, principal, reason, new=new) as topics:
+        topics.create(topic, options)
     click.echo(f"{topic} made; keeps messages {_words(options)}")
 
 
@@ -88,14 +68,13 @@ def _words(options: TopicOptions) -> str:
 @click.command(
     epilog=examples("walnut topics stat shop orders", "walnut topics stat shop orders --json")
 )
-@arguments.directory
+@arguments.place
 @views.topic
 @click.option("--json", "as_json", is_flag=True, help="As one JSON object.")
 def stat(directory: str, topic: str, *, as_json: bool) -> None:
     """Show a TOPIC at a glance, and how far its groups have read it."""
-    with StoreReader(directory) as store:
-        topics = TopicsReader(store)
-        info, positions = topics.info(store, topic), topics.positions(store, topic)
+    with open_to_read(directory) as topics:
+        info, positions = topics.info(topic), topics.positions(topic)
     if as_json:
         line = views.topic_line(info) | {"positions": msgspec.to_builtins(positions)}
         click.echo(jsonl(line), nl=False)
@@ -121,17 +100,15 @@ def stat(directory: str, topic: str, *, as_json: bool) -> None:
 
 
 @click.command(epilog=examples("walnut topics truncate shop orders 2 --by ann --why 'a mistake'"))
-@arguments.directory
+@arguments.place
 @views.topic
 @click.argument("before", type=click.IntRange(min=0), metavar="OFFSET")
 @who
 @why
 def truncate(directory: str, topic: str, before: int, principal: str, reason: str) -> None:
     """Let go of the messages of TOPIC with offsets below OFFSET. There is no way back."""
-    with arguments.open_to_write(directory) as store:
-        topics = Topics(store)
-        info = store.by(Meta(principal, reason)).call(topics.truncate, topic, before)
-        topics.sweep()
+    with open_to_write(directory, principal, reason) as topics:
+        info = topics.truncate(topic, before)
     click.echo(f"{topic} begins at offset {info.first}")
 
 
@@ -140,14 +117,12 @@ def truncate(directory: str, topic: str, before: int, principal: str, reason: st
         "walnut topics create shop mistyped", "walnut topics delete shop mistyped --by ann"
     )
 )
-@arguments.directory
+@arguments.place
 @views.topic
 @who
 @why
 def delete(directory: str, topic: str, principal: str, reason: str) -> None:
     """Delete a TOPIC and all it holds. There is no way back but a backup."""
-    with arguments.open_to_write(directory) as store:
-        topics = Topics(store)
-        info = store.by(Meta(principal, reason)).call(topics.delete, topic)
-        topics.sweep()
+    with open_to_write(directory, principal, reason) as topics:
+        info = topics.delete(topic)
     click.echo(f"{topic} deleted; it held {count(info.messages, 'message')}")

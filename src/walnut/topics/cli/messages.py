@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -18,14 +18,11 @@ from walnut.log.show import count
 from walnut.store.cli import arguments
 from walnut.store.cli.rows import who, why
 from walnut.store.cli.values import jsonl
-from walnut.store.record import Meta, utc
-from walnut.store.remote import StoreReader
-from walnut.store.store import Store
+from walnut.store.record import utc
 from walnut.topics.cli import views
+from walnut.topics.cli.hands import open_to_read, open_to_write
 from walnut.topics.errors import InvalidMessage
 from walnut.topics.model import Message, Start
-from walnut.topics.remote import TopicsReader
-from walnut.topics.topics import Topics
 
 BATCH = 1000
 """Messages of one transaction."""
@@ -53,7 +50,7 @@ def start(text: str) -> Start:
         """echo '{"value": "paid"}' | walnut topics append shop orders --json""",
     )
 )
-@arguments.directory
+@arguments.place
 @views.topic
 @click.argument("source", metavar="[FILE]", default="-")
 @click.option("--json", "as_json", is_flag=True, help="Lines are messages as `read` prints them.")
@@ -79,19 +76,16 @@ def append(
         if source == "-" and sys.stdin is None:
             raise click.UsageError("stdin is closed: name a FILE")
         file = sys.stdin.buffer if source == "-" else stack.enter_context(Path(source).open("rb"))
-        store = stack.enter_context(Store(directory) if new else arguments.open_to_write(directory))
-        topics = Topics(store)
-        if new and not topics.exists(store, topic):
-            store.call(topics.create, topic)
-        topics.info(store, topic)
+        topics = stack.enter_context(open_to_write(directory, principal, reason, new=new))
+        topics.ready(topic, new=new)
         interrupts = stack.enter_context(Interrupts())
-        caller, done = store.by(Meta(principal, reason)), 0
+        done = 0
         try:
-            for lines, _ in read_lines(file, topics.options.message_bytes, interrupts):
+            for lines, _ in read_lines(file, topics.longest, interrupts):
                 messages: Sequence[bytes | Message] = _read(lines, done) if as_json else lines
                 waiting = iter(messages)
                 while batch := list(islice(waiting, BATCH)):
-                    caller.call(topics.append, topic, batch)
+                    topics.append(topic, batch)
                     done += len(batch)
         finally:
             click.echo(f"{count(done, 'message')} appended to {topic}")
@@ -117,7 +111,7 @@ def _read(lines: list[bytes], done: int) -> list[Message]:
         "walnut topics read shop orders --start 2026-01-01 --format table",
     )
 )
-@arguments.directory
+@arguments.place
 @views.topic
 @click.option(
     "--start", "begin", type=start, default="earliest", metavar="OFFSET|TIME",
@@ -127,19 +121,13 @@ def _read(lines: list[bytes], done: int) -> list[Message]:
 @views.format_
 def read(directory: str, topic: str, begin: Start, limit: int | None, form: str | None) -> None:
     """Print messages of TOPIC, in the order of their offsets."""
-    with StoreReader(directory) as store:
-        found = islice(_messages(TopicsReader(store), topic, begin), limit)
+    with open_to_read(directory) as topics:
+        found = islice(topics.messages(topic, begin), limit)
         if views.is_table(form):
             views.print_messages(islice(found, SHOWN))
             return
         for message in found:
             write_out(jsonl(views.message_line(message)))
-
-
-def _messages(topics: TopicsReader, topic: str, begin: Start) -> Iterator[Message]:
-    while (part := topics.read(topics.store, topic, begin)).messages:
-        yield from part.messages
-        begin = part.next
 
 
 @click.command(
@@ -148,7 +136,7 @@ def _messages(topics: TopicsReader, topic: str, begin: Start) -> Iterator[Messag
         "walnut topics tail shop orders --lines 1 --follow",
     )
 )
-@arguments.directory
+@arguments.place
 @views.topic
 @click.option("--lines", "-n", type=click.IntRange(min=0), default=LAST, show_default=True,
               help="So many of the last messages.")  # fmt: skip
@@ -158,14 +146,13 @@ def tail(directory: str, topic: str, lines: int, form: str | None, *, follow: bo
     """Print the last messages of TOPIC, and with --follow those that come."""
     if follow and form == "table":
         raise click.UsageError("--follow has no end: leave out --format table")
-    with StoreReader(directory) as store:
-        topics = TopicsReader(store)
-        info = topics.info(store, topic)
+    with open_to_read(directory) as topics:
+        info = topics.info(topic)
         begin = max(info.first, info.next - lines)
         if not follow and views.is_table(form):
-            views.print_messages(_messages(topics, topic, begin))
+            views.print_messages(topics.messages(topic, begin))
             return
-        found = topics.follow(topic, begin) if follow else _messages(topics, topic, begin)
+        found = topics.follow(topic, begin) if follow else topics.messages(topic, begin)
         for message in found:
             write_out(jsonl(views.message_line(message)))
             if follow:

@@ -14,10 +14,13 @@ from typing import Any, Final
 import click
 import msgspec
 
+from walnut.client.place import NAMES, names_at
 from walnut.log.cli.records import write_out
 from walnut.log.show import console, duration, iso, moment, size
 from walnut.store.cli.values import jsonl, rows_table
+from walnut.store.remote import StoreReader
 from walnut.topics.model import Message, TopicInfo, TopicOptions
+from walnut.topics.remote import TopicsReader
 
 FORMATS: Final = ["json", "table"]
 
@@ -25,7 +28,15 @@ format_ = click.option(
     "--format", "form", type=click.Choice(FORMATS),
     help="A line of JSON each, or a table; by itself a table on a terminal.",
 )  # fmt: skip
-topic = click.argument("topic")
+
+
+def _topics(directory: str) -> list[str]:
+    with StoreReader(directory) as store:
+        return [info.name for info in TopicsReader(store).page(store, limit=NAMES).topics]
+
+
+complete_topic = names_at(_topics, lambda client: (info.name for info in client.topics()))
+topic = click.argument("topic", shell_complete=complete_topic)
 
 
 def is_table(form: str | None) -> bool:
