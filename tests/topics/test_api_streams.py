@@ -17,7 +17,7 @@ from tests.topics.apis import ALL_PROBLEMS, opened, routes_of, with_topics
 from tests.web.asgi import Call, app_of
 from walnut.log.errors import LogFull
 from walnut.store.store import Store
-from walnut.topics.api import lines, reading
+from walnut.topics.api import lines, messages, reading
 from walnut.topics.topics import Topics
 
 SSE = {"accept": "text/event-stream"}
@@ -222,7 +222,7 @@ def test_many_tails_get_every_message_and_share_the_reading(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     encoded: list[int] = []
-    encode = reading.encoded
+    encode = messages.encoded
 
     def counting(message: Any) -> bytes:
         encoded.append(message.offset)
