@@ -14,6 +14,7 @@ the last position that he saw misses nothing and sees nothing twice.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
 from contextlib import suppress
 from itertools import islice
@@ -30,8 +31,9 @@ BATCH_BYTES: Final = 256 * 1024
 HEARTBEAT_SECONDS: Final = 10.0
 """Between two signs of life: shorter than proxies wait for a silent connection, which is 30 s and more.
 A stream whose token is revoked ends within it."""
-SLOW_SECONDS: Final = 30.0
-"""A reader that takes nothing of a batch for so long is cut off."""
+SLOW_SECONDS: Final = 45.0
+"""A reader that takes nothing of a batch for so long is cut off here, if the HTTP server has not done so
+before: ours does after 30 s (`walnut.shutdown.limits`), and resets the connection."""
 RETRY_MILLISECONDS: Final = 1000
 """After which a browser comes again."""
 
@@ -40,6 +42,8 @@ SSE: Final = "text/event-stream"
 
 DRAINING: Final = "walnut.draining"
 """The extension of a scope that says that the server stops (`walnut.shutdown.asgi`): an event."""
+
+_logger = logging.getLogger("walnut.web")
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Any]]
@@ -235,6 +239,10 @@ class Streamed:
         heart = Heart(scope, receive)
         try:
             await self._run(first, heart, scope, send)
+        except (
+            SlowReader
+        ) as error:  # the answer stays incomplete, and the server closes its connection
+            _logger.warning("%s: %s", scope["path"], error)
         finally:
             await heart.close()
 
