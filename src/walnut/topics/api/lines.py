@@ -35,6 +35,7 @@ from walnut.web.answer import Answer
 from walnut.web.bodies import take_any_length
 from walnut.web.caller import caller_of
 from walnut.web.errors import BodyTimeout
+from walnut.web.openapi import sends
 from walnut.web.positions import LSN_HEADER
 from walnut.web.problems import Problems, rendered
 from walnut.web.streams import draining
@@ -139,7 +140,7 @@ def routes(topics: Topics) -> list[ControllerRouterHandler]:
         "/v1/topics/{topic:str}/stream",
         tags=TAGS,
         summary="Append a stream of lines",
-        opt=needs("topics:write", name="topic"),
+        opt={**needs("topics:write", name="topic"), **sends(bytes, "application/x-ndjson")},
         request_max_body_size=None,
     )
     async def append_stream(
