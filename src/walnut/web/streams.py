@@ -26,8 +26,11 @@ from walnut.web.access import ACCESS, Access
 from walnut.web.caller import caller_of
 from walnut.web.problems import Problems
 
-BATCH_BYTES: Final = 256 * 1024
-"""What is read and framed at once, about: a stream's memory."""
+BATCH_BYTES: Final = 64 * 1024
+"""What is read and framed at once, about. A stream whose reader takes nothing holds it, and as much again
+in the connection's buffer, twice."""
+KEPT_BYTES: Final = 4 << 20
+"""Of what was read last, encoded, for all who follow the same."""
 HEARTBEAT_SECONDS: Final = 10.0
 """Between two signs of life: shorter than proxies wait for a silent connection, which is 30 s and more.
 A stream whose token is revoked ends within it."""
@@ -223,7 +226,9 @@ class Streamed:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the request of this ASGI scope. What goes wrong before the first byte is raised."""
-        first = await self.source.take()
+        events = await self.source.take()
+        first = self.framing.events(events) if events else b""
+        del events  # what is sent is held once
         await send(
             {
                 "type": "http.response.start",
@@ -246,12 +251,13 @@ class Streamed:
         finally:
             await heart.close()
 
-    async def _run(self, events: Sequence[Event], heart: Heart, scope: Scope, send: Send) -> None:
+    async def _run(self, first: bytes, heart: Heart, scope: Scope, send: Send) -> None:
         source, framing = self.source, self.framing
-        if events:
-            await _send(send, framing.events(events))
+        if first:
+            await _send(send, first)
         elif self.follow:  # the head goes out at once, so that the reader knows it is connected
             await _send(send, framing.heartbeat(source.position))
+        del first
         reason: Reason = "complete"
         problem: Any = None
         while not heart.gone:
@@ -267,7 +273,10 @@ class Streamed:
                 reason, problem = "failed", msgspec.Raw(self.problems.render(error, scope).body)
                 break
             if events:
-                await _send(send, framing.events(events))
+                body = framing.events(events)
+                del events
+                await _send(send, body)
+                del body
             elif not self.follow:
                 break
             elif quiet:
@@ -298,7 +307,7 @@ class Recent:
     def __init__(
         self,
         read: Callable[[int, int], list[tuple[int, Any, int]]],
-        limit: int = 16 * BATCH_BYTES,
+        limit: int = KEPT_BYTES,
     ) -> None:
         self._read = read
         self._limit = limit
