@@ -17,9 +17,12 @@ REPORT := .build/pytest.xml
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: run test bench lint sim soak clean help packages
+.PHONY: run log test bench lint sim soak clean help packages
 
-run: .venv/.ready ## append a real file to a log, verify it, show it (FILE=path; else a log of this machine)
+run: .venv/.ready ## start Walnut with a demo data set, in .build/run, and say what to try (ONCE=1: and end)
+	@$(BIN)/python -m walnut.server.demo.newcomer $(if $(ONCE),--once)
+
+log: .venv/.ready ## append a real file to a log, verify it, show it (FILE=path; else a log of this machine)
 	@$(BIN)/python -m walnut.log.demo $(if $(FILE),"$(FILE)")
 
 test: lint packages ## linters, types, all tests, the simulators; then what could not be run
@@ -64,7 +67,7 @@ help: ## this list
 
 .venv/.ready: pyproject.toml tools/venv.sh
 	@PYTHON="$(PYTHON)" tools/venv.sh
-	$(PIP) --editable .
+	$(PIP) --editable '.[server]'
 	@touch $@
 
 .venv/.ready-dev .venv/.ready-bench: .venv/.ready-%: .venv/.ready

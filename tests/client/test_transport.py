@@ -121,10 +121,11 @@ def test_a_socket_in_a_directory_with_a_very_long_name_is_reached(
 def test_a_token_is_sent_and_one_connection_serves_many_requests() -> None:
     with Scripted([answer({"a": 1}, headers={"Walnut-LSN": "7"})]) as server:
         client = transport(server, token="t0k")
-        for _ in range(3):
-            got = client.request("GET", "/v1/x", query={"q": "a b", "none": None, "yes": True})
+        for _ in range(2):
+            client.request("GET", "/v1/x")
+        got = client.request("GET", "/v1/x", query={"q": "a b", "none": None, "yes": True})
         assert (got.body, got.lsn) == (b'{"a":1}', 7)
-        assert server.requests[0].path == "/v1/x?q=a+b&yes=true"
+        assert server.requests[2].path == "/v1/x?q=a+b&yes=true"
         assert server.requests[0].headers["authorization"] == "Bearer t0k"
         assert "idempotency-key" not in server.requests[0].headers
         assert len(server._open) == 1
@@ -240,7 +241,7 @@ def test_a_server_that_is_gone_after_it_was_met_is_waited_for(tmp_path: Path) ->
         if len(time.waits) == 3:
             (tmp_path / "later").rename(path)
 
-    client._waiting.sleep = sleep  # type: ignore[method-assign]
+    client._waiting.sleep = sleep
     with again:
         assert client.request("PUT", "/v1/x").body == b"2"
 

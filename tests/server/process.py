@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,9 @@ from typing import Any, Final, Self
 WALNUT: Final = [sys.executable, "-m", "walnut.cli"]
 PATIENCE: Final = 60.0
 """Seconds after which what was waited for won't come; no test is decided by it."""
+
+
+TOKEN: Final = re.compile(r"walnut_[0-9A-Za-z]{12}_[0-9A-Za-z]{43}")
 
 
 class Process:
@@ -112,6 +116,13 @@ class Process:
         self._reader.join(PATIENCE)
         assert self.popen.stderr is not None
         self.popen.stderr.close()
+
+
+def token_of(server: Process) -> str:
+    """The operator's token, which a first start tells."""
+    found = TOKEN.search("".join(server.others))
+    assert found, server.said
+    return found.group()
 
 
 def walnut(*args: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:

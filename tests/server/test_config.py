@@ -16,7 +16,7 @@ from walnut.server.config.types import settings_of
 from walnut.server.errors import AlreadyThere, ConfigError, InvalidConfig
 from walnut.server.subsystems import find, make, sections
 from walnut.store.service import StoreSettings
-from walnut.subsystem.model import Resources
+from walnut.subsystem.model import Resources, Subsystem
 from walnut.subsystem.units import Secret, read_bytes, read_seconds, say_bytes, say_seconds
 
 CLASSES = find()
@@ -208,8 +208,19 @@ def test_a_subsystem_is_off_by_its_section_and_one_that_needs_it_is_refused(tmp_
     assert off.enabled == set(CLASSES) - {"jobs"}
     assert "jobs" not in {one.name for one in make(CLASSES, off, Resources())}
     without = read("[store]\nenabled = false\n", at=tmp_path)
-    with pytest.raises(InvalidConfig, match=r"\[topics\] needs \[store\], which is switched off"):
+    with pytest.raises(InvalidConfig, match="can't be switched off"):
         make(CLASSES, without, Resources())
+
+    class Needy(Subsystem[Any]):
+        name = "needy"
+        needs = ("jobs",)
+
+    with pytest.raises(InvalidConfig, match=r"\[needy\] needs \[jobs\], which is switched off"):
+        make(
+            {"needy": Needy},
+            msgspec.structs.replace(off, enabled=frozenset({"store", "needy"})),
+            Resources(),
+        )
 
 
 # -- showing ----------------------------------------------------------------------------------------
@@ -285,3 +296,20 @@ def test_keys_are_found_on_their_lines_whatever_is_between_them() -> None:
     assert found["a", "list"] == 10
     assert found["c", "d"] == 14
     assert found["c", "d", "z", "w"] == 15
+    assert lines_of("a.b = 1\n[[x]]\ny = 1\n[[x]]\ny = 2\n") == {
+        ("a",): 1, ("a", "b"): 1, ("x",): 2, ("x", "y"): 3,
+    }  # fmt: skip
+
+
+def test_a_value_of_thousands_of_lines_costs_lines_and_no_time() -> None:
+    ended = [f"{number}," for number in range(5000)]
+    assert lines_of("\n".join(["x = [", *ended, "]", "y = 1"]))["y",] == 5003
+    tricky = [f'"{number}]",' for number in range(5000)]
+    assert lines_of("\n".join(["x = [", *tricky, "]", "y = 1"])) == {}
+
+
+def test_the_documentation_has_every_setting_as_it_is() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "server.md").read_text()
+    assert f"~~~toml\n{default_document(SECTIONS, CLASSES)}~~~\n" in page, (
+        "paste what `walnut init` writes into docs/server.md"
+    )

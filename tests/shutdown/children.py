@@ -108,6 +108,9 @@ async def serve(text: str) -> int:
     predecessor = Predecessor.from_environment()
     if predecessor is not None and config.successor == "dies":
         return 9
+    if predecessor is not None and config.successor == "hangs":
+        print("hanging", os.getpid(), flush=True)
+        await asyncio.Event().wait()
     listening = list(activated().values()) or [
         listen("127.0.0.1", 0),
         *([listen_unix(directory / "socket")] if config.unix else []),
@@ -167,7 +170,7 @@ def main() -> int:
     if msgspec.json.decode(sys.argv[2], type=Config).loop == "uvloop":
         import uvloop
 
-        return uvloop.run(serve(sys.argv[2]))
+        return int(uvloop.run(serve(sys.argv[2])))
     return asyncio.run(serve(sys.argv[2]))
 
 

@@ -86,11 +86,21 @@ class Refused(Exception):
     """No connection was made: nothing was promised."""
 
 
+CLIENTS: list[Client] = []
+"""For `close_all`: a test that fails must not leave warnings that hide why."""
+
+
+async def close_all() -> None:
+    while CLIENTS:
+        await CLIENTS.pop().close()
+
+
 class Client:
     """One connection at a time, made anew when the server has asked for it."""
 
     def __init__(self, port: int, host: str = "127.0.0.1") -> None:
         self._address = host, port
+        CLIENTS.append(self)
         self.reader: Any = None
         self.writer: Any = None
 

@@ -7,8 +7,7 @@ import pytest
 
 from tests.topics.helpers import SECOND, held, topics_in, values
 from walnut.testing.disk import SimClock
-from walnut.topics import OffsetTruncated, TopicOptions
-from walnut.topics import sweeping
+from walnut.topics import OffsetTruncated, TopicOptions, sweeping
 from walnut.topics.errors import OffsetUnknown
 from walnut.topics.rows import Rows
 
@@ -60,7 +59,9 @@ def test_a_topic_keeps_its_bytes_and_not_less(tmp_path: Path) -> None:
         assert topics.info(topics.store, "t").bytes == 6 * 180
         topics.store.call(topics.append, "t", bytes(990))
         topics.sweep()
-        assert topics.info(topics.store, "t").bytes == 990 + 180  # 990 alone would be less than kept
+        assert (
+            topics.info(topics.store, "t").bytes == 990 + 180
+        )  # 990 alone would be less than kept
 
 
 def test_truncation_is_seen_at_once_and_deleted_by_a_sweep(tmp_path: Path) -> None:
@@ -77,13 +78,30 @@ def test_truncation_is_seen_at_once_and_deleted_by_a_sweep(tmp_path: Path) -> No
         assert call(topics.truncate, "t", 3).first == 25  # nothing comes back
         assert call(topics.truncate, "t", 47).first == 47
         assert topics.sweep().chunks == 4
-        assert values(topics, "t", 47) == [b"4"] * 3 + [b"%d" % n for n in range(5, 10) for _ in range(10)]
+        assert values(topics, "t", 47) == [b"4"] * 3 + [
+            b"%d" % n for n in range(5, 10) for _ in range(10)
+        ]
         with pytest.raises(OffsetUnknown):
             call(topics.truncate, "t", 101)
         assert call(topics.truncate, "t", 100).messages == 0
         topics.sweep()
         assert held(topics) == 0
         assert topics.info(topics.store, "t").bytes == 0
+
+
+def test_topics_at_their_limit_do_not_keep_a_sweep_from_those_over_it(tmp_path: Path) -> None:
+    with patch.object(sweeping, "SWEEP_TRANSACTIONS", 4), topics_in(tmp_path) as topics:
+        call = topics.store.call
+        for name in ("a", "b", "c", "d", "e"):  # each is over by less than a chunk, and stays so
+            call(topics.create, name, TopicOptions(keep_bytes=15))
+            for _ in range(2):
+                call(topics.append, name, bytes(10))
+        call(topics.create, "z", TopicOptions(keep_messages=1))
+        call(topics.append, "z", [b"1", b"2"])
+        call(topics.append, "z", b"3")
+        swept = topics.sweep()
+        assert (swept.messages, swept.more) == (2, False)
+        assert not topics.sweep().more
 
 
 def test_a_sweep_goes_on_where_the_last_one_stopped(tmp_path: Path) -> None:

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.store.helpers import SMALL
 from tests.topics.helpers import topics_in, values
-from walnut.log.errors import LogError, LogFailed
-from walnut.store import Store, StoreOptions
 from walnut.log import LogOptions
+from walnut.log.errors import LogError, LogFailed
+from walnut.store import Store, StoreOptions, StoreReader
 from walnut.testing.disk import SimDisk
 from walnut.testing.engine import OpenModel
-from walnut.topics import OffsetTruncated, Topics
+from walnut.topics import OffsetTruncated, Topics, TopicsReader
 from walnut.topics.errors import UnknownTopic
 
 MANY = 300
@@ -76,6 +77,18 @@ def test_threads_follow_as_coroutines_do_and_end_with_the_store(tmp_path: Path) 
         thread.join(30)
         assert not thread.is_alive()
     assert found["tail 0"] == [b"a", b"b", b"c"]
+
+
+def test_a_tail_begins_where_the_topic_ended_when_it_was_made(tmp_path: Path) -> None:
+    with topics_in(tmp_path) as topics:
+        topics.store.call(topics.create, "t")
+        topics.store.call(topics.append, "t", b"before")
+        tail = topics.follow("t", timeout=0)
+        with StoreReader(tmp_path, SMALL) as beside:
+            other = TopicsReader(beside).follow("t", timeout=60)
+            topics.store.call(topics.append, "t", b"after")
+            assert [message.value for message in tail] == [b"after"]
+            assert next(other).value == b"after"
 
 
 def test_a_tail_sees_nothing_that_is_not_durable_and_only_its_topic(tmp_path: Path) -> None:

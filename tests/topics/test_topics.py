@@ -2,16 +2,24 @@
 
 import asyncio
 import datetime as dt
+import threading
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from tests.store.helpers import SMALL, rooms_of, Room
+from tests.store.helpers import SMALL, Room, rooms_of
 from tests.topics.helpers import SECOND, held, topics_in, values
 from walnut.store import Meta, Store, StoreReader, Transaction
 from walnut.testing.disk import SimClock
-from walnut.topics import Message, OffsetTruncated, TopicOptions, Topics, TopicsOptions, TopicsReader
+from walnut.topics import (
+    Message,
+    OffsetTruncated,
+    TopicOptions,
+    Topics,
+    TopicsOptions,
+    TopicsReader,
+)
 from walnut.topics.appending import CHUNK_BYTES, CHUNK_MESSAGES
 from walnut.topics.errors import (
     InvalidMessage,
@@ -97,7 +105,12 @@ def test_large_appends_are_cut_into_chunks_and_read_back_whole(tmp_path: Path) -
         call(topics.append, "t", wide)
         assert held(topics) == 6
         huge = bytes(topics.options.message_bytes)
-        mixed = [Message(b"a", headers={"n": "1"}), huge, b"b", Message(b"c", b"k")]
+        mixed: list[bytes | Message] = [
+            Message(b"a", headers={"n": "1"}),
+            huge,
+            b"b",
+            Message(b"c", b"k"),
+        ]
         call(topics.append, "t", mixed)
         expected = [*many, *wide, b"a", huge, b"b", b"c"]
         assert values(topics, "t") == expected
@@ -197,7 +210,7 @@ def test_what_is_no_topic_and_no_message_is_refused_by_name(tmp_path: Path) -> N
             Message(b"v", None, dict.fromkeys(map(str, range(65)), "")),
         ):
             with pytest.raises(InvalidMessage):
-                call(topics.append, "third", wrong)
+                call(topics.append, "third", wrong)  # type: ignore[arg-type]
         with pytest.raises(MessageTooLarge, match="1000001 bytes"):
             call(topics.append, "third", [b"small", bytes(1_000_001)])
         with pytest.raises(MessageTooLarge, match="several"):
@@ -343,6 +356,34 @@ def test_publishes_of_one_turn_that_are_large_together_take_several_transactions
         done = await asyncio.gather(*(topics.publish("a", large) for _ in range(8)))
         assert [one.first for one in done] == list(range(0, 24, 3))
         assert len({one.lsn for one in done}) == 3
+
+    with topics_in(tmp_path) as topics:
+        asyncio.run(publish(topics))
+
+
+def test_publishes_keep_their_order_while_threads_are_in_their_transactions(tmp_path: Path) -> None:
+    async def publish(topics: Topics) -> None:
+        store = topics.store
+        await store.run(topics.create, "a")
+        inside, leave = threading.Event(), threading.Event()
+
+        def slow(tx: Transaction) -> None:
+            topics.append(tx, "a", b"slow")
+            inside.set()
+            leave.wait(30)
+
+        thread = threading.Thread(target=store.call, args=(slow,))
+        thread.start()
+        inside.wait(30)
+        tries = []
+        for number in range(20):  # one producer that does not wait for answers
+            tries.append(asyncio.ensure_future(topics.publish("a", b"%d" % number, ("p", number))))
+            await asyncio.sleep(0)
+            if number == 10:
+                leave.set()
+        await asyncio.gather(*tries)
+        thread.join()
+        assert values(topics, "a") == [b"slow", *(b"%d" % number for number in range(20))]
 
     with topics_in(tmp_path) as topics:
         asyncio.run(publish(topics))

@@ -23,7 +23,7 @@ from typing import Any, NoReturn
 import click
 
 from walnut.cli.groups import Groups
-from walnut.client.place import TOKEN, URL
+from walnut.client.place import TOKEN, URL, has_name
 
 REFUSED = 1
 WRONG_USE = 2
@@ -71,15 +71,6 @@ class Root(Groups):
         except click.Abort:
             sys.exit(INTERRUPTED)
         sys.exit(code if isinstance(code, int) else 0)
-
-
-def has_name(error: Exception) -> bool:
-    """Whether Walnut raises it on purpose: those errors live in the `errors.py` of its packages, and
-    are told by that, since importing all of them would take longer than most commands."""
-    return any(
-        kind.__module__.startswith("walnut.") and kind.__module__.endswith(".errors")
-        for kind in type(error).__mro__
-    )
 
 
 def _print_version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:  # noqa: FBT001, click calls it so

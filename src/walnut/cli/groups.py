@@ -19,11 +19,14 @@ COMMANDS: Final = {
     "serve": "walnut.server.cli",
     "config": "walnut.server.cli",
     "restart": "walnut.server.cli",
+    "demo": "walnut.server.cli",
     "status": "walnut.cli.status",
     "top": "walnut.cli.top",
     "log": "walnut.log.cli",
     "store": "walnut.store.cli",
+    "topics": "walnut.topics.cli",
     "jobs": "walnut.jobs.cli",
+    "token": "walnut.server.access.cli",
     "completion": "walnut.cli.completion",
 }
 """The module of each command, which has it under the command's name. In the order of the help."""

@@ -6,6 +6,7 @@ it fits 80 columns, and `top` fits any screen by leaving out what matters least.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -24,10 +25,12 @@ STATES: Final = {
     "closed": ("stopped", "bold"),
     "unclosed": ("open in a program, or not closed by its last writer", "bold"),
 }
+FORESEEN: Final = 90 * 86400.0
+"""Seconds: when a disk is full that is so for longer is nobody's worry, nor known."""
 SLOTS_SHOWN: Final = 3
-WARNINGS_SHOWN: Final = 6
 JOB_STATES: Final = ("ready", "running", "waiting", "blocked", "sleeping", "dead")
 """Those that have not ended well, in the order in which they are told."""
+_DIGEST: Final = re.compile(r" of [0-9a-f]{32}$")
 BARS: Final = "▁▂▃▄▅▆▇█"
 PLAIN_BARS: Final = "_.-=+*#@"
 
@@ -104,14 +107,9 @@ def _disk(seen: Sight) -> str:
     text = f"{size(seen.log_bytes)} of log"
     if seen.disk_free is not None and seen.disk_total:
         text += f"; {size(seen.disk_free)} free of {size(seen.disk_total)}"
-    if seen.full_in is not None and seen.growth:
-        text += f", enough for {_long(seen.full_in)} of log as it grew so far"
+    if seen.full_in is not None and seen.full_in < FORESEEN:
+        text += f", enough for {duration(seen.full_in)} of log as it grew so far"
     return text
-
-
-def _long(seconds: float) -> str:
-    years = seconds / (365.25 * 86400)
-    return f"{years:,.0f} years" if years >= 2 else duration(seconds)
 
 
 def _slots(seen: Sight) -> str:
@@ -145,6 +143,11 @@ def warning(text: str) -> Text:
 def safe(text: str) -> str:
     """Text of others, fit for a terminal."""
     return printable(text.encode(errors="backslashreplace"))
+
+
+def function_name(name: str) -> str:
+    """A transaction function, without the digest by which requests are told apart."""
+    return safe(_DIGEST.sub("", name))
 
 
 def rate(number: float) -> str:

@@ -46,8 +46,6 @@ class _Store(msgspec.Struct):
 
 
 class _Jobs(msgspec.Struct):
-    depths: dict[str, int] | None = None
-    paused: list[str] = []
     failure: str = ""
 
 
@@ -81,6 +79,7 @@ def look_at_server(client: Client, place: str, before: Sight | None = None) -> S
     store, jobs = told.subsystems.store, told.subsystems.jobs
     now = time.time_ns()
     topics, more = _topics(client)
+    depths, paused = _depths(client) if jobs is not None else (None, [])
     durable = store.activity.stages.get("durable", _Stage())
     return Sight(
         place=place,
@@ -106,8 +105,8 @@ def look_at_server(client: Client, place: str, before: Sight | None = None) -> S
         ),
         slots=[slot for slot in store.slots if slot.name != OWN],
         tables=store.tables,
-        jobs=None if jobs is None else jobs.depths,
-        paused=[] if jobs is None else jobs.paused,
+        jobs=depths,
+        paused=paused,
         topics=topics,
         more_topics=more,
         slow=store.activity.slow,
@@ -130,3 +129,16 @@ def _topics(client: Client) -> tuple[list[TopicSeen], bool]:
         return [], False
     seen = [TopicSeen(one.name, one.next, one.messages, one.bytes) for one in found[:TOPICS_READ]]
     return seen, len(found) > TOPICS_READ
+
+
+def _depths(client: Client) -> tuple[dict[str, int] | None, list[str]]:
+    """How many jobs are in each state, and which queues are paused."""
+    try:
+        queues = client.jobs.queues()
+    except (NotThere, NotAllowed):  # switched off, or not for this token
+        return None, []
+    found: dict[str, int] = {}
+    for queue in queues:
+        for state, number in queue.jobs.items():
+            found[state] = found.get(state, 0) + number
+    return found, [queue.queue for queue in queues if queue.paused is not None]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from typing import Final
+
 import click
 import msgspec
 
@@ -11,14 +14,16 @@ from walnut.client.place import Directory, client_of, inside, server_of
 from walnut.log.cli.arguments import examples
 from walnut.log.show import console
 
-DATA = "walnut-data"
+DATA: Final = "walnut-data"
 """Where `walnut serve` keeps its data if nothing else is said."""
+SPAN: Final = 0.5
+"""Seconds over which a server's rate is taken: people wait no longer."""
 
 place = click.argument("directory", metavar="[DIR]", type=Directory("", remote=True), default=DATA)
 
 
 def look(place: str) -> Sight:
-    """The server that answers for a place, or else the store in it.
+    """The server that answers for a place, or else the store in it. Takes half a second with a server.
 
     Raises NotALog, TablesLost, Unreachable, ..."""
     address = server_of(place)
@@ -27,7 +32,11 @@ def look(place: str) -> Sight:
     from walnut.cli.served import look_at_server  # noqa: PLC0415, a directory is read without
 
     with client_of(address) as client:
-        return look_at_server(client, place)
+        before = look_at_server(client, place)
+        if before.state != "running":
+            return before
+        time.sleep(SPAN)
+        return look_at_server(client, place, before)
 
 
 @click.command(epilog=examples("walnut status shop", "walnut status shop --format json"))

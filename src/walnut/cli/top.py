@@ -19,12 +19,13 @@ from types import FrameType
 from typing import Final
 
 import click
+import msgspec
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from walnut.cli.screen import facts, heading, rate, safe, sparkline, warning
+from walnut.cli.screen import facts, function_name, heading, rate, safe, sparkline, warning
 from walnut.cli.sight import Rate, Sight, warnings
 from walnut.cli.status import place
 from walnut.cli.watching import Watched, Watching
@@ -100,7 +101,7 @@ def _parts(watched: Watched, out: Console, height: int | None) -> Iterator[Rende
             (sparkline(watched.rates, width, unicode=unicode), "green"),
             f"  {rate(max(watched.rates))}/s",
         )  # fmt: skip
-    yield facts(seen)
+    yield facts(msgspec.structs.replace(seen, per_second=None))  # it is above
     told = [warning(text) for text in warnings(seen)]
     yield from told[:2] if height is not None and height <= 30 else told
     columns = [
@@ -140,7 +141,7 @@ def _slow(seen: Sight) -> Table:
     table.add_column("took", justify="right", no_wrap=True)
     table.add_column("LSN", justify="right", no_wrap=True)
     for one in reversed(seen.slow[-BUSIEST:]):
-        table.add_row(safe(one.function), duration(one.seconds), f"{one.lsn:,}")
+        table.add_row(function_name(one.function), duration(one.seconds), f"{one.lsn:,}")
     return table
 
 

@@ -28,6 +28,8 @@ KEPT: Final = 120
 """Rates that are remembered, for as many columns."""
 SAMPLE: Final = 1000
 """Records of the log whose changes are counted, of the last ones; the rest is taken to be like them."""
+TOPICS: Final = "topics"
+"""The tables that topics are kept in are told as topics."""
 
 
 class Watched(msgspec.Struct, frozen=True):
@@ -123,7 +125,8 @@ def _tables(client: Client, before: Sight | None, seen: Sight) -> list[Rate]:
     counts: dict[str, int] = {}
     try:
         for change in islice(client.changes(begin, upto=seen.durable_lsn), 10 * SAMPLE):
-            counts[change.table] = counts.get(change.table, 0) + 1
+            if change.table.partition(".")[0] != TOPICS:
+                counts[change.table] = counts.get(change.table, 0) + 1
     except Refused:  # truncated meanwhile, or not for this token
         return []
     part = (seen.durable_lsn - begin) / (seen.durable_lsn - before.durable_lsn)

@@ -21,8 +21,10 @@ import msgspec
 
 from walnut.client.address import Address, parse
 from walnut.client.feed import Feed
+from walnut.client.jobs import Jobs
 from walnut.client.model import Change, Committed, TableInfo, key_json
 from walnut.client.table import Table
+from walnut.client.topic import Keeping, Message, Topic, TopicInfo, given
 from walnut.client.transport import PATIENCE, TIMEOUT, Query, Transport
 
 Row = TypeVar("Row")
@@ -107,6 +109,35 @@ class Client:
         done = msgspec.json.decode(answer.body, type=Committed)
         return msgspec.structs.replace(done, repeated=answer.repeated)
 
+    # -- topics -------------------------------------------------------------------------------
+
+    def topic(self, name: str) -> Topic:
+        """A topic, there or not."""
+        return Topic(self.transport, name)
+
+    def topics(self) -> Iterator[TopicInfo]:
+        """The topics that this token may read, by name."""
+        return self.pages("/v1/topics", TopicInfo)
+
+    def create_topic(
+        self, name: str, keeping: Keeping | None = None, *, key: str | None = None
+    ) -> TopicInfo:
+        """Make a topic, which keeps messages as given, or as walnut.toml says. Raises Conflict."""
+        wanted = {"name": name} | ({} if keeping is None else {"options": keeping})
+        answer = self.transport.request(
+            "POST", "/v1/topics", body=msgspec.json.encode(wanted), headers=JSON, key=key
+        )
+        return msgspec.json.decode(answer.body, type=TopicInfo)
+
+    # -- jobs ---------------------------------------------------------------------------------
+
+    @property
+    def jobs(self) -> Jobs:
+        """The jobs and queues there are."""
+        return Jobs(self.transport, self.pages)
+
+    # -- changes ------------------------------------------------------------------------------
+
     def changes(
         self,
         since: int | str | None = 0,
@@ -140,7 +171,7 @@ class Client:
         cursor: str | None = None
         while True:
             answer = self.transport.request(
-                "GET", path, query={"limit": PAGE, **(query or {}), "cursor": cursor}
+                "GET", path, query={**(query or {}), "limit": PAGE, "cursor": cursor}
             )
             page = decoder.decode(answer.body)
             yield from page.items
@@ -202,6 +233,10 @@ class Operations:
     ) -> Self:
         """Add to a counter; go on only if it then is within these limits."""
         return self._add("add", counter=counter, amount=amount, at_least=at_least, at_most=at_most)
+
+    def append(self, topic: str, messages: Sequence[bytes | Message]) -> Self:
+        """Append messages to a topic."""
+        return self._add("append", topic=topic, messages=[given(message) for message in messages])
 
     def _add(self, op: str, **fields: Any) -> Self:
         given = {name: value for name, value in fields.items() if value is not None}

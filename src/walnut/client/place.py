@@ -13,6 +13,8 @@ What must stay true: whether a server is asked is decided here and nowhere else.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterable
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 
 TOKEN: Final = "WALNUT_TOKEN"  # noqa: S105, the name of a variable
 URL: Final = "WALNUT_URL"
+NAMES: Final = 1000
+"""Names that are offered to a shell: nobody reads more."""
 _NAME: Final = "directory"
 """Of the argument that `--url` stands for."""
 _LEVELS: Final = (("store", "log"), ("store",), ())
@@ -47,11 +51,17 @@ def server_of(place: str) -> Address | None:
     return None
 
 
-def client_of(address: Address, *, reason: str = "", patience: float | None = None) -> Client:
+def client_of(
+    address: Address, *, principal: str = "", reason: str = "", patience: float | None = None
+) -> Client:
     """A client of a server; with the token of the environment, except over a socket, where the user is
-    the credential."""
+    the credential.
+
+    A server knows by itself who asks. For whom, by the command line, goes with the reason."""
     from walnut.client.client import Client  # noqa: PLC0415, most commands ask no server
 
+    if principal:
+        reason = f"for {principal}" + (f": {reason}" if reason else "")
     token = "" if address.path else os.environ.get(TOKEN, "")
     if patience is None:
         return Client(address, token=token, reason=reason)
@@ -100,6 +110,44 @@ class Directory(click.ParamType[str]):
         """Directories."""
         del ctx, param
         return [CompletionItem(incomplete, type="dir")]
+
+
+def names_at(
+    here: Callable[[str], Iterable[str]], there: Callable[[Client], Iterable[str]]
+) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem]]:
+    """Completes a name by those that there are at the DIR before it.
+
+    Args:
+        here: names in a directory. there: names on a server."""
+
+    def complete(
+        ctx: click.Context, _param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        place = ctx.params.get(_NAME)
+        if place is None:
+            return []
+        try:
+            if is_url(place):
+                with client_of(parse(place), patience=0.0) as client:
+                    names = list(islice(there(client), NAMES))
+            else:
+                names = list(islice(here(place), NAMES))
+        except Exception as error:
+            if has_name(error) or isinstance(error, OSError):
+                return []  # no names then: an error would be among what is typed
+            raise
+        return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+    return complete
+
+
+def has_name(error: Exception) -> bool:
+    """Whether Walnut raises it on purpose: those errors live in the `errors.py` of its packages, and
+    are told by that, since importing all of them would take longer than most commands."""
+    return any(
+        kind.__module__.startswith("walnut.") and kind.__module__.endswith(".errors")
+        for kind in type(error).__mro__
+    )
 
 
 def takes_place(command: click.Command) -> bool:

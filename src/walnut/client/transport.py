@@ -116,14 +116,19 @@ class Transport:
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
         key: str | None = None,
-        patience: float | None = None,
+        keyed: bool = True,
     ) -> Answer:
-        """Send a request until it is answered. All but GET are writes, and have an idempotency key."""
+        """Send a request until it is answered. All but GET are writes, and have an idempotency key.
+
+        Args:
+            key: which one; None makes one.
+            keyed: False for a write that can be told from a repeat by itself, as a producer's."""
         wanted = dict(headers or {})
-        if method != "GET":
+        writes = method != "GET"
+        if writes and keyed:
             key = key or uuid.uuid4().hex
             wanted["Idempotency-Key"] = key
-        tries = Tries(self, self._waiting, key or "", patience)
+        tries = Tries(self, self._waiting, key or "", writes=writes)
         while True:
             try:
                 with self._sent(method, path, query, body, wanted, tries) as response:
@@ -149,7 +154,7 @@ class Transport:
     ) -> Iterator[http.client.HTTPResponse]:
         """An answer that goes on: to be read with `readline`, which raises OSError or
         http.client.HTTPException where it was cut. It is begun again as requests are."""
-        tries = Tries(self, self._waiting, "")
+        tries = Tries(self, self._waiting, "", writes=False)
         while True:
             connection = self._connection(fresh=True)
             try:
@@ -280,14 +285,13 @@ class Waiting:
 class Tries:
     """What is known of one request, and how long it is tried again."""
 
-    def __init__(
-        self, transport: Transport, waiting: Waiting, key: str, patience: float | None = None
-    ) -> None:
+    def __init__(self, transport: Transport, waiting: Waiting, key: str, *, writes: bool) -> None:
         self.number = 0
         self._of = transport
         self._waiting = waiting
         self._key = key
-        self._until = waiting.clock() + (waiting.patience if patience is None else patience)
+        self._writes = writes
+        self._until = waiting.clock() + waiting.patience
         self._in_flight = False
         self._unknown = False
 
@@ -304,7 +308,7 @@ class Tries:
         """There was no answer. Returns after a pause if it is to be sent again.
 
         Raises OutcomeUnknown, Unreachable."""
-        self._unknown |= self._in_flight and bool(self._key)
+        self._unknown |= self._in_flight and self._writes
         idle_was_closed = self._in_flight and self.number == 0
         self._in_flight = False
         if isinstance(error, ssl.SSLCertVerificationError):
@@ -343,12 +347,16 @@ class Tries:
         if self._unknown:
             raise OutcomeUnknown(
                 f"the connection to {address} was lost before it answered ({why}), so the write may or "
-                f"may not have been done: send it again with the idempotency key {self._key}, and it "
-                "is done once in all",
+                f"may not have been done: send it again {self._again()}, and it is done once in all",
                 self._key,
             ) from error
         start = "" if not address.path else "; start it with `walnut serve`"
         raise Unreachable(f"no server answers at {address} ({why}){start}") from error
+
+    def _again(self) -> str:
+        if self._key:
+            return f"with the idempotency key {self._key}"
+        return "by the same producer with the same sequence"
 
 
 class _UnixConnection(http.client.HTTPConnection):

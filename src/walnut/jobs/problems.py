@@ -1,7 +1,7 @@
 """What the errors of jobs mean to a caller over HTTP.
 
 What must stay true: every error of `walnut.jobs.errors` and of webhooks is here, by itself or by its
-base, or in `INTERNAL` (`tests/test_problems.py`); a slug that was published keeps its meaning.
+base, or in `INTERNAL` (`tests/jobs/test_problems.py`); a slug that was published keeps its meaning.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ to the store, and begins again at the next start.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Annotated, ClassVar
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import msgspec
 from prometheus_client import Metric
@@ -20,6 +20,9 @@ from walnut.subsystem.metrics import by, counter, seconds
 from walnut.subsystem.model import Subsystem
 from walnut.subsystem.units import Bytes, Seconds
 from walnut.web.problems import Kind
+
+if TYPE_CHECKING:
+    from litestar.types import ControllerRouterHandler
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 
@@ -97,6 +100,12 @@ class Service(Subsystem[JobsSettings]):
         self.resources.withdraw(Jobs)
         if self.jobs is not None:
             await self.jobs.stop(0.0)
+
+    def routes(self) -> Sequence[ControllerRouterHandler]:
+        """See Subsystem."""
+        from walnut.jobs.api import routes  # noqa: PLC0415 -- Litestar, for a server alone
+
+        return routes(self.resources)
 
     def problems(self) -> Mapping[type[Exception], Kind]:
         """See Subsystem."""

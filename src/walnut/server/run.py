@@ -58,4 +58,5 @@ def run(
             named = failed.__cause__
             if named is not None and type(named).__module__.startswith("walnut."):
                 raise named from failed  # it says itself what happened, and what to do
+            log.exception("this is a mistake of Walnut's")
             raise

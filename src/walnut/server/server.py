@@ -28,7 +28,7 @@ import msgspec
 import structlog
 
 from walnut.server import logs, tls
-from walnut.server.config.load import Settings
+from walnut.server.config.load import Settings, taken_up
 from walnut.server.config.model import (
     LimitsSection,
     LoggingSection,
@@ -47,7 +47,7 @@ from walnut.shutdown.handover import Predecessor, Successor
 from walnut.shutdown.inflight import InFlight
 from walnut.shutdown.lifecycle import Lifecycle
 from walnut.shutdown.limits import HttpLimits
-from walnut.shutdown.model import Budgets, Event, Phase, Report
+from walnut.shutdown.model import Budgets, Event, ExitCode, Phase, Report
 from walnut.shutdown.notify import Notifier
 from walnut.shutdown.sockets import Listening, activated, listen, listen_unix
 from walnut.shutdown.uvicorn import Server as HttpServer
@@ -57,9 +57,11 @@ from walnut.subsystem.owners import Owners
 HANDOVER_SECONDS: Final = 5.0
 """What a successor waits beyond the deadline of the one before it."""
 
-RELOADABLE: Final = frozenset(
-    {("logging", "level"), ("logging", "format"), ("tls", "certificate"), ("tls", "key")}
-)
+RELOADABLE: Final = frozenset({
+    ("logging", "level"), ("logging", "format"), ("logging", "requests"),
+    ("tls", "certificate"), ("tls", "key"),
+    ("limits", "requests"), ("limits", "streams"), ("limits", "body"), ("limits", "request_time"),
+})  # fmt: skip
 """Settings that a running server takes up at a reload. Others wait for a restart, which is hot."""
 
 log = structlog.get_logger("walnut.server")
@@ -125,6 +127,7 @@ class Server:
         self._notify = Notifier.from_environment()
         self._front = Front()
         self._site: Site | None = None
+        self._successor: Successor | None = None
         inflight = InFlight()
         self._http = HttpServer(
             self._front,
@@ -145,7 +148,7 @@ class Server:
         )
         directory = Part("directory", start=self._have_directory, stop=self._leave_directory)
         self.lifecycle = Lifecycle(
-            [self._http, directory, *self.subsystems, api],
+            [self._http, directory, *map(_part, self.subsystems), api],
             budgets=Budgets(**msgspec.structs.asdict(settings.of(ShutdownSection))),
             inflight=inflight,
             notify=self._notify,
@@ -158,7 +161,12 @@ class Server:
 
     async def serve(self) -> Report:
         """Start, serve until asked to stop, stop. Raises StartFailed."""
-        return await self.lifecycle.serve()
+        report = await self.lifecycle.serve()
+        if self._successor is not None and report.exit_code is ExitCode.CLEAN:
+            # Sooner than by the end of this process, which takes itself apart first. If something was
+            # cut short, only that end tells that nothing here holds the log any more.
+            self._successor.release()
+        return report
 
     # -- what it tells of itself ----------------------------------------------------------------
 
@@ -217,8 +225,8 @@ class Server:
         if self._site is not None:
             await self._site.stop()
 
-    async def _restart(self) -> Successor:
-        return await Successor.start(self._command, self.listening, notify=self._notify)
+    async def _restart(self) -> None:
+        self._successor = await Successor.start(self._command, self.listening, notify=self._notify)
 
     async def _reload(self) -> None:
         """Take up what can be taken up. Raises ConfigError, TlsUnusable; all stays as it was then."""
@@ -226,13 +234,29 @@ class Server:
         if self._tls is not None and new.of(TlsSection).certificate:
             tls.load_certificate(self._tls, new.of(TlsSection), self.beside)
         logs.configure(new.of(LoggingSection))
+        self.settings, before = taken_up(self.settings, new, RELOADABLE), self.settings
+        if self._site is not None:
+            self._site.limit(self.settings)
+            self._front.open(self._site.app)
         waiting = [
             f"{entry.section}.{entry.setting.name}"
-            for entry, now in zip(new.entries, self.settings.entries, strict=True)
+            for entry, now in zip(new.entries, before.entries, strict=True)
             if entry.value != now.value and (entry.section, entry.setting.name) not in RELOADABLE
         ]
         if waiting:
             log.warning("these settings take a restart: `walnut restart`", settings=waiting)
+
+
+def _part(one: AnySubsystem) -> Part:
+    """A subsystem in the lifecycle. Whatever it needs itself, the directory has to be ours."""
+    return Part(
+        one.name,
+        needs=["directory", *one.needs],
+        start=one.start,
+        run=one.run,
+        drain=one.drain,
+        stop=one.stop,
+    )
 
 
 def check_address(section: ServerSection, context: ssl.SSLContext | None) -> None:

@@ -27,6 +27,7 @@ from walnut.server.access.login import Login
 from walnut.server.access.middleware import Guarded
 from walnut.server.access.problems import PROBLEMS
 from walnut.server.access.tokens import Tokens, first_token
+from walnut.server.config.load import Settings
 from walnut.server.config.model import (
     AccessSection,
     ConsoleSection,
@@ -60,7 +61,9 @@ class Site:
         settings = server.settings
         self._gate = Gate(Tokens(server.resources.find(Store)))
         server.resources.provide(self._gate)
-        problems = Problems(PROBLEMS, *(one.problems() for one in server.subsystems))
+        self._problems = problems = Problems(
+            PROBLEMS, *(one.problems() for one in server.subsystems)
+        )
         server.resources.provide(problems)
         self._api = Api(
             [
@@ -74,8 +77,8 @@ class Site:
         self._console: Console | None = None
         self._pulse = Pulse(server.resources.find(Store), server.info.data)
         server.resources.provide(self._pulse)
-        login: Login | None = None
-        app: App = self._api
+        self._login: Login | None = None
+        self._inside: App = self._api
         if settings.of(ConsoleSection).enabled:
             self._console = Console(
                 lambda: import_module("walnut.server.pages").sections(
@@ -85,20 +88,28 @@ class Site:
                 name=server.info.data.name,
                 state=lambda: server.lifecycle.state.value,
             )
-            app = _Split(self._console, self._api, self._gate)
-            login = Login(self._gate, login_page)
+            self._inside = _Split(self._console, self._api, self._gate)
+            self._login = Login(self._gate, login_page)
+        self.app: App = self._guarded(settings)
+
+    def limit(self, settings: Settings) -> None:
+        """From now on `app` has the limits of these settings. Those who are in are not counted by it,
+        so that a change of limits is a change for whoever comes next."""
+        self.app = self._guarded(settings)
+
+    def _guarded(self, settings: Settings) -> App:
         limits = settings.of(LimitsSection)
-        self.app: App = Guarded(
-            app,
+        return Guarded(
+            self._inside,
             self._gate,
-            problems,
+            self._problems,
             Limits(
                 requests=limits.requests,
                 streams=limits.streams,
                 body=limits.body,
                 request_seconds=limits.request_time,
             ),
-            login=login,
+            login=self._login,
             log_all=settings.of(LoggingSection).requests,
         )
 

@@ -9,13 +9,14 @@
 
 What must stay true: a request is never refused for coming late; what is counted in is counted out.
 
-Per request: a closure and two counts, 0.9 µs in all (`python -m bench.draining`).
+Per request: a closure and two counts, 0.9 µs in all (`python -m bench.serving`).
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from typing import Any, Final
 
 from walnut.shutdown.errors import ConnectionEnding
@@ -65,15 +66,14 @@ class Draining:
         self._inflight = inflight
         self._farewell = farewell_seconds
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+    def __call__(self, scope: Any, receive: Any, send: Any) -> Awaitable[None]:
         """The ASGI application."""
         kind = scope["type"]
         if kind == "http":
-            await self._http(scope, receive, send)
-        elif kind == "websocket":
-            await self._websocket(scope, receive, send)
-        else:
-            await self._app(scope, receive, send)
+            return self._http(scope, receive, send)
+        if kind == "websocket":
+            return self._websocket(scope, receive, send)
+        return self._app(scope, receive, send)
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         inflight = self._inflight
@@ -122,7 +122,8 @@ class Draining:
         await self._inflight.draining.wait()
         await line.accepted.wait()  # one that is just being opened is opened, to be told 1001
         await asyncio.sleep(self._farewell)
-        await line.close()
+        with suppress(OSError):  # the client went first, says the server
+            await line.close()
 
 
 class _Line:

@@ -24,21 +24,16 @@ from walnut.shutdown.bounded import failure_of, settle
 from walnut.shutdown.component import Component, Listener, start_order
 from walnut.shutdown.errors import AlreadyServed, StartFailed
 from walnut.shutdown.inflight import InFlight
+from walnut.shutdown.journal import Journal, Observer, say
 from walnut.shutdown.model import (
     Budgets,
-    Event,
-    EventKind,
     ExitCode,
-    Failure,
     Phase,
-    PhaseReport,
     Report,
     Schedule,
 )
 from walnut.shutdown.notify import Notifier
 from walnut.shutdown.signals import PATIENCE, catching
-
-Observer = Callable[[Event], object]
 
 PROGRESS_SECONDS: Final = 1.0
 """Between two events that say how far draining is."""
@@ -80,9 +75,10 @@ class Lifecycle:
         self._reload = reload
         self._restart = restart
         self._flush = flush
-        self._observers: list[Observer] = [log] if log else []
+        self._journal = Journal(self.inflight, self._notify)
+        if log is not None:
+            self._journal.observers.append(log)
         self._kill = kill
-        self._phase = Phase.STARTING
         self._served = False
         self._reason = ""
         self._handover = False
@@ -93,11 +89,7 @@ class Lifecycle:
         self._started: list[Component] = []
         self._runs: dict[str, asyncio.Task[None]] = {}
         self._beside: dict[str, asyncio.Task[Any]] = {}
-        self._failures: list[Failure] = []
-        self._reports: list[PhaseReport] = []
         self._schedule: Schedule | None = None
-        self._entered = 0.0
-        self._cut: list[str] = []
 
     def add(self, *components: Component) -> None:
         """More components, such as those that are made with a hold on this. Before `serve`."""
@@ -109,17 +101,20 @@ class Lifecycle:
     @property
     def state(self) -> Phase:
         """The phase it is in."""
-        return self._phase
+        return self._journal.phase
 
     @property
     def ready(self) -> bool:
-        """Started, and not asked to stop: new work is welcome."""
-        return self._phase is Phase.RUNNING and not self._asked.is_set()
+        """New work is welcome: started, and not asked to stop. While it hands over to a successor this
+        holds on, as who sends work here is to send it there."""
+        if self._asked.is_set():
+            return self._handover and self._journal.phase is not Phase.CLOSED
+        return self._journal.phase is Phase.RUNNING
 
     @property
     def started(self) -> bool:
         """Start is over, well or badly: it has got past `Phase.STARTING`."""
-        return self._phase is not Phase.STARTING
+        return self._journal.phase is not Phase.STARTING
 
     @property
     def order(self) -> tuple[str, ...]:
@@ -128,8 +123,8 @@ class Lifecycle:
 
     def observe(self, observer: Observer) -> Callable[[], None]:
         """Call somebody with each event from now on. Returns what ends that."""
-        self._observers.append(observer)
-        return lambda: self._observers.remove(observer)
+        self._journal.observers.append(observer)
+        return lambda: self._journal.observers.remove(observer)
 
     def stop(self, reason: str, *, grace: bool = True, handover: bool = False) -> None:
         """Ask it to stop; from the loop's thread, at any time, any number of times (the first counts).
@@ -154,7 +149,7 @@ class Lifecycle:
     def signal(self, number: int) -> None:
         """What a signal means; see `signals`. From the loop's thread."""
         name = signal.Signals(number).name
-        self._tell("signal", detail=name)
+        self._journal.tell("signal", detail=name)
         if number == signal.SIGHUP and self._reload is not None:
             self._aside("reload", self._reload, self._reloading)
         elif number == signal.SIGUSR2:
@@ -208,14 +203,14 @@ class Lifecycle:
 
     async def _live(self, order: Sequence[Component]) -> Report:
         loop = asyncio.get_running_loop()
-        self._enter(Phase.STARTING)
+        self._journal.enter(Phase.STARTING)
         if self._notify.watchdog_seconds:
             self._beside["watchdog"] = loop.create_task(
                 self._be_alive(self._notify.watchdog_seconds / 2)
             )
         failure = await self._start(order)
         if failure is None and not self._asked.is_set():
-            self._enter(Phase.RUNNING)
+            self._journal.enter(Phase.RUNNING)
             self._notify.ready()
             await self._asked.wait()
         self.stop(str(failure) if failure else "")
@@ -223,18 +218,18 @@ class Lifecycle:
         if self._handover:
             self._notify.close()  # what it would say now is about another process
         self._notify.stopping()
-        if self._phase is Phase.RUNNING:
+        if self._journal.phase is Phase.RUNNING:
             await self._phase_not_ready()
             await self._phase_grace()
             await self._phase_close()
             await self._phase_drain()
         await self._phase_stop()
         await self._phase_flush()
-        self._enter(Phase.CLOSED)
+        self._journal.enter(Phase.CLOSED)
         self._notify.close()
         if failure is not None:
             raise failure
-        return Report(self._reason, tuple(self._reports), tuple(self._failures))
+        return self._journal.report(self._reason)
 
     async def _start(self, order: Sequence[Component]) -> StartFailed | None:
         loop = asyncio.get_running_loop()
@@ -245,17 +240,17 @@ class Lifecycle:
             began = loop.time()
             task = loop.create_task(component.start(), name=f"start {component.name}")
             if await settle([task], end=end, cut=self._asked):
-                self._overran(component.name)
+                self._journal.overran(component.name)
                 if self._asked.is_set():
                     return None
                 return StartFailed(component.name, f"not within {self._budgets.start:g} s")
             if (error := failure_of(task)) is not None:
-                self._failed(component.name, "start", error)
-                failure = StartFailed(component.name, _say(error))
+                self._journal.failed(component.name, "start", error)
+                failure = StartFailed(component.name, say(error))
                 failure.__cause__ = error
                 return failure
             self._started.append(component)
-            self._tell("started", component.name, seconds=loop.time() - began)
+            self._journal.tell("started", component.name, seconds=loop.time() - began)
             run = loop.create_task(component.run(), name=f"run {component.name}")
             self._runs[component.name] = run
             run.add_done_callback(partial(self._run_ended, component.name))
@@ -267,13 +262,13 @@ class Lifecycle:
         else:
             failure = failure_of(task)
         if failure is not None:
-            self._failed(name, "run", failure)
-            self.stop(f"{name} failed: {_say(failure)}")
+            self._journal.failed(name, "run", failure)
+            self.stop(f"{name} failed: {say(failure)}")
 
     # -- phases of the stop ---------------------------------------------------------------------
 
     async def _phase_not_ready(self) -> None:
-        self._enter(Phase.NOT_READY)
+        self._journal.enter(Phase.NOT_READY)
         self.inflight.closing = True
         for name, task in self._beside.items():
             if name != "watchdog":  # a successor that is not ready yet must not be waited for
@@ -283,12 +278,12 @@ class Lifecycle:
         if self._grace and self._budgets.grace > 0:
             loop = asyncio.get_running_loop()
             waiting = loop.create_task(self._hurried.wait())
-            self._enter(Phase.GRACE)
+            self._journal.enter(Phase.GRACE)
             await asyncio.wait([waiting], timeout=self._end_of(Phase.GRACE) - loop.time())
             waiting.cancel()
 
     async def _phase_close(self) -> None:
-        self._enter(Phase.CLOSE)
+        self._journal.enter(Phase.CLOSE)
         loop = asyncio.get_running_loop()
         tasks = {
             loop.create_task(one.stop_accepting(handover=self._handover)): one.name
@@ -296,14 +291,14 @@ class Lifecycle:
             if isinstance(one, Listener)
         }
         for late in await settle(tasks, end=self._end_of(Phase.CLOSE)):
-            self._overran(tasks.pop(late))
+            self._journal.overran(tasks.pop(late))
         for task, name in tasks.items():
             if (error := failure_of(task)) is not None:
-                self._failed(name, "stop accepting", error)
+                self._journal.failed(name, "stop accepting", error)
 
     async def _phase_drain(self) -> None:
         """Components drain once all that need them have; what others need also waits for in-flight work."""
-        self._enter(Phase.DRAIN)
+        self._journal.enter(Phase.DRAIN)
         self.inflight.drain()
         loop = asyncio.get_running_loop()
         drained = {one.name: asyncio.Event() for one in self._started}
@@ -319,9 +314,9 @@ class Lifecycle:
             try:
                 await component.drain()
             except Exception as error:
-                self._failed(component.name, "drain", error)
+                self._journal.failed(component.name, "drain", error)
             else:
-                self._tell("drained", component.name, seconds=loop.time() - began)
+                self._journal.tell("drained", component.name, seconds=loop.time() - began)
             drained[component.name].set()
 
         tasks = [loop.create_task(drain(one), name=one.name) for one in reversed(self._started)]
@@ -330,14 +325,14 @@ class Lifecycle:
         progress.cancel()
         for task in late:
             if task is not idle:
-                self._overran(task.get_name())
+                self._journal.overran(task.get_name())
             elif (counts := self.inflight.counts).total:
-                self._overran(str(counts))
+                self._journal.overran(str(counts))
         await settle(self.inflight.cancel(), end=loop.time())
 
     async def _phase_stop(self) -> None:
         """Each in turn; a component that hangs can't use up what belongs to the others."""
-        self._enter(Phase.STOP)
+        self._journal.enter(Phase.STOP)
         loop = asyncio.get_running_loop()
         while self._started:
             component = self._started[-1]
@@ -348,18 +343,18 @@ class Lifecycle:
             if run is not None:
                 run.cancel()
                 if await settle([run], end=end):
-                    self._overran(f"{component.name} (run)")
+                    self._journal.overran(f"{component.name} (run)")
             task = loop.create_task(component.stop(), name=f"stop {component.name}")
             if await settle([task], end=max(end, loop.time() + STOP_LEAST_SECONDS)):
-                self._overran(component.name)
+                self._journal.overran(component.name)
             elif (error := failure_of(task)) is not None:
-                self._failed(component.name, "stop", error)
+                self._journal.failed(component.name, "stop", error)
             else:
-                self._tell("stopped", component.name, seconds=loop.time() - began)
+                self._journal.tell("stopped", component.name, seconds=loop.time() - began)
             self._started.pop()
 
     async def _phase_flush(self) -> None:
-        self._enter(Phase.FLUSH)
+        self._journal.enter(Phase.FLUSH)
         loop = asyncio.get_running_loop()
         for task in self._beside.values():
             task.cancel()
@@ -368,9 +363,9 @@ class Lifecycle:
             end = max(self._end_of(Phase.FLUSH), loop.time() + STOP_LEAST_SECONDS)
             task = loop.create_task(_awaiting(self._flush), name="flush")
             if await settle([task], end=end):
-                self._overran("flush")
+                self._journal.overran("flush")
             elif (error := failure_of(task)) is not None:
-                self._failed("flush", "flush", error)
+                self._journal.failed("flush", "flush", error)
 
     def _end_of(self, phase: Phase) -> float:
         assert self._schedule is not None
@@ -388,9 +383,10 @@ class Lifecycle:
     ) -> None:
         """Reload or restart beside the running; one at a time, and not while starting or stopping."""
         under_way = self._beside.get(kind)
-        if hook is None or not self.ready or (under_way is not None and not under_way.done()):
+        stopping = self._asked.is_set() or self._journal.phase is not Phase.RUNNING
+        if hook is None or stopping or (under_way is not None and not under_way.done()):
             why = "nothing to call" if hook is None else "not now"
-            self._tell(kind, detail=f"ignored: {why}")
+            self._journal.tell(kind, detail=f"ignored: {why}")
             return
         self._beside[kind] = asyncio.get_running_loop().create_task(
             _awaiting(lambda: work(hook)), name=kind
@@ -402,20 +398,20 @@ class Lifecycle:
             async with asyncio.timeout(self._budgets.reload):
                 await hook()
         except Exception as error:
-            self._tell("failed", "reload", detail=_say(error))
+            self._journal.tell("failed", "reload", detail=say(error))
         else:
-            self._tell("reload", detail="done")
+            self._journal.tell("reload", detail="done")
         self._notify.ready()
 
     async def _restarting(self, hook: Callable[[], Awaitable[object]]) -> None:
-        self._tell("restart", detail="waiting for the successor")
+        self._journal.tell("restart", detail="waiting for the successor")
         try:
             async with asyncio.timeout(self._budgets.restart):
                 await hook()
         except Exception as error:
-            self._tell("failed", "restart", detail=_say(error))
+            self._journal.tell("failed", "restart", detail=say(error))
         else:
-            self._tell("restart", detail="handing over")
+            self._journal.tell("restart", detail="handing over")
             self.stop("handed over", handover=True)
 
     async def _be_alive(self, every: float) -> None:
@@ -425,55 +421,9 @@ class Lifecycle:
 
     async def _show_progress(self) -> None:
         while True:
-            counts = self.inflight.counts
-            self._tell("progress", detail=str(counts))
-            self._notify.status(f"draining: {counts}")
+            self._journal.progress()
             await asyncio.sleep(PROGRESS_SECONDS)
-
-    def _enter(self, phase: Phase) -> None:
-        now = asyncio.get_running_loop().time()
-        if self._phase is not phase:
-            self._close_report(now)
-        self._phase = phase
-        self._entered = now
-        self._cut = []
-        self._tell("phase")
-        self._notify.status(phase.value)
-
-    def _close_report(self, now: float) -> None:
-        self._reports.append(PhaseReport(self._phase, now - self._entered, tuple(self._cut)))
-
-    def _overran(self, name: str) -> None:
-        self._cut.append(name)
-        self._tell("overran", name)
-
-    def _failed(self, name: str, while_: Any, error: BaseException) -> None:
-        self._failures.append(Failure(name, while_, _say(error)))
-        self._tell("failed", name, detail=f"{while_}: {_say(error)}")
-
-    def _tell(
-        self, kind: EventKind, component: str = "", *, detail: str = "", seconds: float = 0.0
-    ) -> None:
-        event = Event(
-            kind=kind,
-            phase=self._phase,
-            component=component,
-            detail=detail,
-            seconds=seconds,
-            counts=self.inflight.counts,
-        )
-        for observer in tuple(self._observers):
-            try:
-                observer(event)
-            except Exception as error:  # whoever watches must not stop the stopping
-                asyncio.get_running_loop().call_exception_handler(
-                    {"message": f"an observer of {kind!r} failed", "exception": error}
-                )
 
 
 async def _awaiting(function: Callable[[], Awaitable[object]]) -> None:
     await function()
-
-
-def _say(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -17,7 +17,7 @@ from prometheus_client import Metric
 
 from walnut.log.model import LogOptions, SlotStat
 from walnut.store.backups import Backups
-from walnut.store.model import DAY, MIB, StoreOptions
+from walnut.store.model import DAY, MIB, Activity, StoreOptions
 from walnut.store.problems import PROBLEMS
 from walnut.store.store import Store
 from walnut.subsystem.metrics import by, counter, gauge, seconds
@@ -92,6 +92,7 @@ class StoreStatus(msgspec.Struct, frozen=True, kw_only=True):
         tables: how many there are.
         slots: who holds back the log, and how far behind they are.
         failure: why nothing is accepted any more; empty while all is well.
+        activity: how long commits take, how many share a flush, and which were slow.
     """
 
     durable_lsn: int
@@ -107,6 +108,7 @@ class StoreStatus(msgspec.Struct, frozen=True, kw_only=True):
     per_second: float
     slots: list[SlotStat]
     failure: str
+    activity: Activity
 
 
 class Service(Subsystem[StoreSettings]):
@@ -174,6 +176,7 @@ class Service(Subsystem[StoreSettings]):
             per_second=stat.activity.per_second,
             slots=log.slots,
             failure="" if store.log.failure is None else str(store.log.failure),
+            activity=stat.activity,
         )
 
     def metrics(self) -> Iterator[Metric]:

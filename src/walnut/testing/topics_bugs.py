@@ -74,7 +74,7 @@ def _producers_are_remembered_beside_the_append() -> Patches:
     honest_add, honest_append = Producers.add, Appender.append
     waiting: list[tuple[Any, ...]] = []
 
-    def add(self: Producers, tx: Transaction, *what: Any) -> None:
+    def add(self: Producers, _: Transaction, *what: Any) -> None:
         waiting.append((self, *what))
 
     def append(self: Appender, tx: Transaction, one: Any) -> Any:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import random
 import traceback
 from collections import Counter
+from itertools import pairwise
 from typing import Any, Final
 
 import msgspec
@@ -138,7 +139,15 @@ class Simulation:
             self.disk.trace.append(text)
 
     def _choose_fault(self) -> str:
-        kinds = ["power cut", "power cut", "kill", "failed sync", "failed write", "full disk", "close"]
+        kinds = [
+            "power cut",
+            "power cut",
+            "kill",
+            "failed sync",
+            "failed write",
+            "full disk",
+            "close",
+        ]
         fault = self.rng.choice(kinds)
         faults, rng = self.disk.faults, self.rng
         if fault in {"power cut", "kill"}:
@@ -269,7 +278,9 @@ class Simulation:
             self.counts["repeats"] += 1
             done = self.topics.store.submit(function).wait()
             require(done.repeated, f"{key} sent {sequence} again and it was appended again")
-            require((done.first, done.next) == sent[sequence][:2], "a repeat was told another place")
+            require(
+                (done.first, done.next) == sent[sequence][:2], "a repeat was told another place"
+            )
             return
         was = before.topics[name]
         after = Held(was.first, was.values + tuple(values))
@@ -300,9 +311,7 @@ class Simulation:
             return
         topics = {other: held for other, held in before.topics.items() if other != name}
         sent = {key: places for key, places in before.sent.items() if key[0] != name}
-        self._submit(
-            lambda tx: self.topics.delete(tx, name), State(topics, sent, before.total)
-        )
+        self._submit(lambda tx: self.topics.delete(tx, name), State(topics, sent, before.total))
 
     def _sweep(self) -> None:
         """Retention moves the beginning of `short`, as `_compare` allows; nothing else is seen of it."""
@@ -359,7 +368,8 @@ class Simulation:
             require(info.next == held.next, f"{name} ends at {info.next}, not {held.next}")
             swept = max(held.first, held.next - KEPT) if name == SHORT else held.first
             require(
-                held.first <= info.first <= swept, f"{name} begins at {info.first}, not {held.first}"
+                held.first <= info.first <= swept,
+                f"{name} begins at {info.first}, not {held.first}",
             )
             self._compare_messages(seen, name, held.without(info.first))
         self._check_rows(seen)
@@ -397,7 +407,7 @@ class Simulation:
         require(not strays, f"chunks are left of topics {strays}, which are gone")
         for number, topic in topics.items():
             have = chunks.get(number, [])
-            for one, other in zip(have, have[1:], strict=False):
+            for one, other in pairwise(have):
                 require(one.next == other.first, f"chunks of {topic.name} have a gap")
             first = dropped[number].first if number in dropped else topic.first
             if first < topic.next:

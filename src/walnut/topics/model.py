@@ -205,7 +205,7 @@ class Swept(msgspec.Struct):
         messages, bytes: that were over the limits of their topics, or of topics that were deleted.
         chunks: rows that held them.
         producers: that had been idle for too long.
-        more: there is more to remove than one sweep does: sweep again.
+        more: there may be more to remove than one sweep does: sweep again.
     """
 
     messages: int = 0

@@ -1,18 +1,22 @@
-"""Publishing: appends that are made by themselves, where those of one turn of an event loop share a
-transaction.
+"""Publishing: appends that are made by themselves, where those of an event loop share transactions.
 
     publish ─┐
     publish ─┼─▶ the next turn: one transaction, one chunk for each topic ─▶ each is answered
     publish ─┘
+    publish ───▶ comes while that is under way: waits, and shares the next one
+
+The log syncs one group after another, so who waits for the transaction before loses little by it, and is
+in a larger one.
 
 What must stay true: one that can't be appended fails alone; a transaction is not larger than one append
-may be; messages of one coroutine are appended in the order it published them.
+may be; what is published on one event loop, in one name, is appended in that order.
 """
 
 from __future__ import annotations
 
 import asyncio
 from asyncio import AbstractEventLoop, Future
+from collections import deque
 
 import msgspec
 
@@ -41,37 +45,41 @@ class Publisher:
         self._store = store
         self._appender = appender
         self._metrics = metrics
-        self._batches: dict[Turn, Batch] = {}
+        self._lines: dict[Turn, deque[Batch]] = {}
         self._appending: set[asyncio.Task[None]] = set()
 
     def publish(self, wanted: Wanted, meta: Meta) -> Future[Appended]:
-        """Append by itself; answered when it is durable."""
+        """Append by itself; answered when it is durable. What waits here is what callers await."""
         loop = asyncio.get_running_loop()
         turn = loop, meta
-        batch = self._batches.get(turn)
         size = wanted.columns.bytes
-        if batch is not None and batch.bytes + size > APPEND_BYTES:
-            self._begin(turn, batch)
-            batch = None
-        if batch is None:
-            batch = self._batches[turn] = Batch([], [])
-            loop.call_soon(self._next_turn, turn, batch)
+        line = self._lines.get(turn)
+        if line is None:
+            line = self._lines[turn] = deque()
+            loop.call_soon(self._begin, turn, line)
+        if not line or line[-1].bytes + size > APPEND_BYTES:
+            line.append(Batch([], []))
+        batch = line[-1]
         told: Future[Appended] = loop.create_future()
         batch.wanted.append(wanted)
         batch.told.append(told)
         batch.bytes += size
         return told
 
-    def _next_turn(self, turn: Turn, batch: Batch) -> None:
-        if self._batches.get(turn) is batch:
-            self._begin(turn, batch)
-
-    def _begin(self, turn: Turn, batch: Batch) -> None:
-        loop, meta = turn
-        del self._batches[turn]
-        task = loop.create_task(self._together(batch, meta))
+    def _begin(self, turn: Turn, line: deque[Batch]) -> None:
+        task = turn[0].create_task(self._append(turn, line))
         self._appending.add(task)
         task.add_done_callback(self._appending.discard)
+
+    async def _append(self, turn: Turn, line: deque[Batch]) -> None:
+        try:
+            while line:
+                await self._together(line.popleft(), turn[1])
+        finally:
+            del self._lines[turn]
+            for batch in line:  # the loop ends
+                for told in batch.told:
+                    told.cancel()
 
     async def _together(self, batch: Batch, meta: Meta) -> None:
         metrics = self._metrics

@@ -17,6 +17,7 @@ from walnut.topics.errors import NoTopics
 from walnut.topics.model import READ_BYTES, READ_MESSAGES, Message, Slice, Start
 from walnut.topics.reading import Reading
 from walnut.topics.rows import Rows
+from walnut.topics.tails import each
 
 
 class TopicsReader(Reading):
@@ -48,11 +49,15 @@ class TopicsReader(Reading):
         Raises UnknownTopic, OffsetTruncated, OffsetUnknown; TablesLost as `StoreReader.refresh`."""
         refuse_event_loop("slices", "a thread")
         self.store.refresh()
-        at: Start = self.offset_of(self.store, topic, start)
+        return self._slices(topic, self.offset_of(self.store, topic, start), limit, bytes, timeout)
+
+    def _slices(
+        self, topic: str, offset: int, limit: int, most: int, timeout: float | None
+    ) -> Iterator[Slice]:
         while True:
-            found = self.read(self.store, topic, at, limit=limit, bytes=bytes)
+            found = self.read(self.store, topic, offset, limit=limit, bytes=most)
             if found.messages:
-                at = found.next
+                offset = found.next
                 yield found
             elif self.store.log.wait_for(self.store.lsn + 1, timeout):
                 self.store.refresh()
@@ -63,5 +68,4 @@ class TopicsReader(Reading):
         self, topic: str, start: Start = "latest", *, timeout: float | None = None
     ) -> Iterator[Message]:
         """`slices`, message by message."""
-        for part in self.slices(topic, start, timeout=timeout):
-            yield from part.messages
+        return each(self.slices(topic, start, timeout=timeout))

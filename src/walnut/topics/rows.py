@@ -49,6 +49,11 @@ class Topic(msgspec.Struct, omit_defaults=True):
     bytes: int = 0
     oldest: int = 0
 
+    @property
+    def messages(self) -> int:
+        """How many it has."""
+        return self.next - self.first
+
     def info(self) -> TopicInfo:
         """What people are told of it."""
         return TopicInfo(

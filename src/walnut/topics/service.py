@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
-from typing import Annotated, ClassVar
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import msgspec
 from prometheus_client import Metric
@@ -20,7 +20,12 @@ from walnut.subsystem.metrics import counter, gauge
 from walnut.subsystem.model import Subsystem
 from walnut.subsystem.units import Bytes, Seconds
 from walnut.topics.model import DAY, MESSAGE_BYTES, TopicOptions, TopicsOptions
+from walnut.topics.problems import PROBLEMS
 from walnut.topics.topics import Topics
+from walnut.web.problems import Kind
+
+if TYPE_CHECKING:
+    from litestar.types import ControllerRouterHandler
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 
@@ -104,6 +109,16 @@ class Service(Subsystem[TopicsSettings]):
     async def stop(self) -> None:
         """Nobody uses it any more."""
         self.resources.withdraw(Topics)
+
+    def routes(self) -> Sequence[ControllerRouterHandler]:
+        """See Subsystem."""
+        from walnut.topics.api import routes  # noqa: PLC0415 -- Litestar, for a server alone
+
+        return routes(self.resources)
+
+    def problems(self) -> Mapping[type[Exception], Kind]:
+        """See Subsystem."""
+        return PROBLEMS
 
     def status(self) -> TopicsStatus | None:
         """See Subsystem."""

@@ -15,12 +15,14 @@ limit of its topic is not let go of.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from itertools import islice
 from typing import Final
 
 from walnut.store.store import Store
 from walnut.store.table import Index
-from walnut.store.transaction import Transaction
+from walnut.store.transaction import Reader, Transaction
 from walnut.topics.columns import sizes_of
 from walnut.topics.errors import OffsetUnknown
 from walnut.topics.model import Swept
@@ -37,7 +39,8 @@ SWEEP_ROWS: Final = 1000
 """Producers or positions removed by one transaction."""
 
 SWEEP_TRANSACTIONS: Final = 1000
-"""Transactions of one sweep: up to 8 GB, or 128,000 chunks of single messages."""
+"""Transactions of one sweep that move beginnings, and as many that delete: up to 8 GB, or 128,000 chunks
+of single messages."""
 
 SECOND: Final = 1e9
 
@@ -81,28 +84,49 @@ class Sweeper:
 
     def sweep(self) -> Swept:
         """Let go of what is to be, as far as one sweep goes. For threads."""
-        call, done, left = self._store.call, Swept(), SWEEP_TRANSACTIONS
+        call, done = self._store.call, Swept()
         now = call(_time)
         with self._store.snapshot() as moment:
-            over = [row.name for row in self._rows.topics.scan(moment) if _over(row, now)]
-        for name in over[:left]:
+            topics = self._rows.topics.scan(moment)
+            over = [topic.name for topic in topics if self._over(moment, topic, now)]
+        for name in over[:SWEEP_TRANSACTIONS]:
             call(self._retain, name)
-        left -= len(over)
-        for dropped in list(islice(self._rows.dropped.scan(self._store), max(0, left))):
-            more = True
-            while more and left > 0:
-                part = call(self._clear_some, dropped.topic)
-                _add(done, part)
-                more = part.more
-                left -= 1
+        left = SWEEP_TRANSACTIONS
+        for dropped in list(islice(self._rows.dropped.scan(self._store), left)):
+            left = self._some_at_a_time(partial(call, self._clear_some, dropped.topic), done, left)
+        left = self._some_at_a_time(partial(call, self._forget_some), done, left)
+        done.more = left == 0 or len(over) > SWEEP_TRANSACTIONS
+        return done
+
+    @staticmethod
+    def _some_at_a_time(step: Callable[[], Swept], done: Swept, left: int) -> int:
+        """Repeat a transaction while it says that there is more, `left` times at most; returns how many
+        of these are left."""
         more = True
         while more and left > 0:
-            part = call(self._forget_some)
-            _add(done, part)
+            part = step()
+            done.messages += part.messages
+            done.bytes += part.bytes
+            done.chunks += part.chunks
+            done.producers += part.producers
             more = part.more
             left -= 1
-        done.more = left <= 0
-        return done
+        return left
+
+    def _over(self, reader: Reader, topic: Topic, now: int) -> bool:
+        """A topic holds something that its options do not let it."""
+        options = topic.options
+        if topic.first == topic.next:
+            return False
+        if options.keep_messages is not None and topic.messages > options.keep_messages:
+            return True
+        if options.keep_seconds is not None and now - topic.oldest > options.keep_seconds * SECOND:
+            return True
+        if options.keep_bytes is None or topic.bytes <= options.keep_bytes:
+            return False
+        # A topic is nearly always somewhat over this limit: what counts is whether a chunk can go.
+        chunk = self._rows.chunk_with(reader, topic.id, topic.first)
+        return chunk is not None and topic.bytes - _bytes(chunk) >= options.keep_bytes
 
     def _retain(self, tx: Transaction, name: str) -> None:
         """Move the first offset of a topic to where its limits say."""
@@ -195,22 +219,5 @@ def _time(tx: Transaction) -> int:
     return tx.time
 
 
-def _over(topic: Topic, now: int) -> bool:
-    """A topic may hold more than its options let it."""
-    options = topic.options
-    return topic.next > topic.first and (
-        (options.keep_messages is not None and topic.next - topic.first > options.keep_messages)
-        or (options.keep_bytes is not None and topic.bytes > options.keep_bytes)
-        or (options.keep_seconds is not None and now - topic.oldest > options.keep_seconds * SECOND)
-    )
-
-
 def _bytes(chunk: Chunk) -> int:
     return sum(sizes_of(chunk.values, chunk.keys, chunk.headers))
-
-
-def _add(done: Swept, part: Swept) -> None:
-    done.messages += part.messages
-    done.bytes += part.bytes
-    done.chunks += part.chunks
-    done.producers += part.producers

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing
 from typing import Final
 
 import msgspec
@@ -18,15 +19,29 @@ import msgspec
 from walnut.log.errors import LogFailed
 from walnut.store.errors import StoreClosed
 from walnut.store.store import Store
-from walnut.topics.errors import UnknownTopic
-from walnut.topics.model import Metrics, Slice, Start
+from walnut.topics.errors import OffsetTruncated, UnknownTopic
+from walnut.topics.model import Message, Metrics, Slice, Start
 from walnut.topics.reading import Reading
-from walnut.topics.rows import Rows
+from walnut.topics.rows import Rows, Topic
 from walnut.topics.wakes import Wakes
 
 COLD: Final = 10_000
 """Messages behind the end from where a coroutine's reading moves to a thread: rows that far back may
 have to come from the disk."""
+
+
+def each(slices: Iterator[Slice]) -> Iterator[Message]:
+    """The messages of slices, one by one."""
+    for part in slices:
+        yield from part.messages
+
+
+async def aeach(slices: AsyncGenerator[Slice, None]) -> AsyncGenerator[Message, None]:
+    """The same for coroutines."""
+    async with aclosing(slices):
+        async for part in slices:
+            for message in part.messages:
+                yield message
 
 
 class Following(msgspec.Struct):
@@ -62,27 +77,32 @@ class Tails:
         self._count(1)
         try:
             while self.wakes.wait(tail.topic, self._grown(tail), timeout):
-                found = self._read(tail)
+                found = self.read(tail)
                 if found is None:
                     return
                 yield found
         finally:
             self._count(-1)
 
-    async def aslices(self, tail: Following, timeout: float | None) -> AsyncIterator[Slice]:
+    async def aslices(self, tail: Following, timeout: float | None) -> AsyncGenerator[Slice, None]:
         """The same for coroutines."""
         self._count(1)
         behind = COLD + 1  # where it begins may be far back
         try:
-            while await self.wakes.async_wait(tail.topic, self._grown(tail), timeout):
+            while await self.grown(tail, timeout):
                 cold = behind > COLD
-                found = await asyncio.to_thread(self._read, tail) if cold else self._read(tail)
+                found = await asyncio.to_thread(self.read, tail) if cold else self.read(tail)
                 if found is None:
                     return
                 yield found
                 behind = found.end - found.next
         finally:
             self._count(-1)
+
+    async def grown(self, tail: Following, timeout: float | None) -> bool:
+        """Wait until there is something for a tail to read; False after `timeout` seconds without.
+        Raises LogFailed."""
+        return await self.wakes.async_wait(tail.topic, self._grown(tail), timeout)
 
     def _count(self, change: int) -> None:
         with self._lock:
@@ -102,16 +122,23 @@ class Tails:
 
         return grown
 
-    def _read(self, tail: Following) -> Slice | None:
+    def row_of(self, tail: Following) -> Topic:
+        """The topic that a tail follows, as it is now. Raises UnknownTopic, OffsetTruncated."""
+        row = self._rows.need(self._store, tail.name)
+        if row.id != tail.topic:
+            raise UnknownTopic(
+                f"the topic {tail.name} that was followed was deleted, and another one made in its "
+                "place: follow that, from 'earliest'"
+            )
+        if tail.offset < row.first:
+            raise OffsetTruncated(tail.name, tail.offset, row.first)
+        return row
+
+    def read(self, tail: Following) -> Slice | None:
         """What is next, or None if the store was closed. Raises UnknownTopic, OffsetTruncated,
         OffsetUnknown."""
         try:
-            row = self._rows.need(self._store, tail.name)
-            if row.id != tail.topic:
-                raise UnknownTopic(
-                    f"the topic {tail.name} that was followed was deleted, and another one made in its "
-                    "place: follow that, from 'earliest'"
-                )
+            row = self.row_of(tail)
             found = self._reading.read_from(self._store, row, tail.offset, tail.limit, tail.bytes)
         except StoreClosed:
             return None

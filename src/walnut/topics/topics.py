@@ -12,7 +12,7 @@ transactions, backups and readers is true of topics.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from typing import Final
 
 from walnut.log.commit import refuse_event_loop
@@ -49,7 +49,7 @@ from walnut.topics.publishing import Publisher
 from walnut.topics.reading import Reading
 from walnut.topics.rows import PositionRow, Rows, Topic
 from walnut.topics.sweeping import Sweeper
-from walnut.topics.tails import Tails
+from walnut.topics.tails import Tails, aeach, each
 
 SEQUENCE: Final = "topics"
 """The store's sequence that numbers topics, and its counter that counts them."""
@@ -83,7 +83,9 @@ class Topics(Reading):
         by_hour = rows.producers.index("by_hour", lambda row: row.hour)
         self._numbers = store.sequence(SEQUENCE)
         self._count = store.counter(SEQUENCE)
-        self._appender = Appender(rows, producers, self._find, self._landed, min(CHUNK_BYTES, room), self.metrics)
+        self._appender = Appender(
+            rows, producers, self._find, self._landed, min(CHUNK_BYTES, room), self.metrics
+        )
         self._publisher = Publisher(store, self._appender, self.metrics)
         self._tails = Tails(store, rows, self, self.metrics)
         self._sweeper = Sweeper(store, rows, by_hour, self.options.producer_seconds)
@@ -155,8 +157,8 @@ class Topics(Reading):
         *,
         meta: Meta = NOBODY,
     ) -> Appended:
-        """`append` by itself, for coroutines: durable when this returns. Those of one turn of the
-        event loop, with the same `meta`, share a transaction and cost a fraction of one each. In
+        """`append` by itself, for coroutines: durable when this returns. Those of one event loop with
+        the same `meta` keep their order, share transactions, and cost a fraction of one each. In
         threads: `store.call(topics.append, ...)`.
 
         Raises as `append`; InvalidTopicOption for a `meta` with an idempotency key, which is for
@@ -184,6 +186,11 @@ class Topics(Reading):
 
     # -- following ------------------------------------------------------------------------------
 
+    @property
+    def tails(self) -> Tails:
+        """What `slices` and `aslices` are made of, for those who wait and read by hand."""
+        return self._tails
+
     def slices(
         self,
         topic: str,
@@ -210,8 +217,8 @@ class Topics(Reading):
         limit: int = READ_MESSAGES,
         bytes: int = READ_BYTES,  # noqa: A002  as of `read`
         timeout: float | None = None,
-    ) -> AsyncIterator[Slice]:
-        """`slices` for coroutines."""
+    ) -> AsyncGenerator[Slice, None]:
+        """`slices` for coroutines; `contextlib.aclosing` ends it at once when it is left early."""
         tail = self._tails.begin(topic, start, limit, bytes)
         return self._tails.aslices(tail, timeout)
 
@@ -219,16 +226,13 @@ class Topics(Reading):
         self, topic: str, start: Start = "latest", *, timeout: float | None = None
     ) -> Iterator[Message]:
         """`slices`, message by message."""
-        for part in self.slices(topic, start, timeout=timeout):
-            yield from part.messages
+        return each(self.slices(topic, start, timeout=timeout))
 
-    async def afollow(
+    def afollow(
         self, topic: str, start: Start = "latest", *, timeout: float | None = None
-    ) -> AsyncIterator[Message]:
+    ) -> AsyncGenerator[Message, None]:
         """`aslices`, message by message."""
-        async for part in self.aslices(topic, start, timeout=timeout):
-            for message in part.messages:
-                yield message
+        return aeach(self.aslices(topic, start, timeout=timeout))
 
     # -- positions ------------------------------------------------------------------------------
 

@@ -22,7 +22,7 @@ from litestar.types import ControllerRouterHandler
 from walnut.web import refusals
 from walnut.web.access import ACCESS, NEED, Access, needs_credential
 from walnut.web.asgi import App, Receive, Scope, Send
-from walnut.web.bodies import again
+from walnut.web.bodies import again, whole_body
 from walnut.web.caller import caller_of
 from walnut.web.errors import ClientGone, RouteUndeclared
 from walnut.web.express import Declined, Express
@@ -93,6 +93,7 @@ class Api:
                         receive = again(declined.body, receive)
                 except ClientGone:
                     return None
+            receive = whole_body(receive)
         return await self._ordinary(scope, receive, send)
 
     def _guard(

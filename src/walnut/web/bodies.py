@@ -49,3 +49,19 @@ def again(body: bytes, receive: Receive) -> Receive:
         return pending.pop() if pending else await receive()
 
     return replay
+
+
+def whole_body(receive: Receive) -> Receive:
+    """A `receive` that raises ClientGone if the client hangs up in the middle of its body, which the
+    framework takes for an error of ours. Who hangs up later is told of as always."""
+    complete = False
+
+    async def receiving() -> Any:
+        nonlocal complete
+        message = await receive()
+        if message["type"] == "http.disconnect" and not complete:
+            raise ClientGone("the client hung up before its request was there")
+        complete = complete or not message.get("more_body")
+        return message
+
+    return receiving

@@ -2,16 +2,16 @@
 
     @express
     @post("/v1/topics/{topic:str}/records", opt=needs("topics:write", name="topic"))
-    async def append(topic: str, body: bytes, scope: Scope) -> Answer[Appended]: ...
+    async def append(topic: FromPath[str], body: RawBody, scope: Scope) -> Answer[Appended]: ...
 
 Such a route is an ordinary one of Litestar's, documented like every other. It is looked up and called
-without Litestar's argument machinery, which costs more than an append: docs/decisions/011 has the
+without Litestar's argument machinery, which costs more than an append: docs/decisions/012 has the
 figures. It may take
 
     parameters of its path            `str` and `int`
     parameters of the query           `str`, `int`, `bool`, or one of these or None; with a default
-    `body: bytes`                     the body as it came
-    `data: T`                         the body as JSON, checked
+    `body: RawBody`                   the body as it came
+    `data: JSONBody[T]`               the body as JSON, checked
     `scope: Scope`                    for whatever else: `caller_of(scope)`, `Conditions(scope)`, ...
 
 What must stay true: nobody can tell the lanes apart but by a clock. So whatever is not plain sailing (a
@@ -29,6 +29,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 from litestar.handlers import HTTPRouteHandler
+from litestar.params import RawBody
 from litestar.routes import HTTPRoute
 from litestar.serialization import default_serializer
 
@@ -226,7 +227,7 @@ def compile_plan(handler: HTTPRouteHandler, route: HTTPRoute) -> Plan:
         plain = typing.get_args(hint)[0] if typing.get_origin(hint) is typing.Annotated else hint
         if name in kinds or name in _OWN:
             fits = name not in kinds or kinds[name] in (str, int)
-            fits = fits and (name != "body" or plain is bytes)
+            fits = fits and (name != "body" or plain in {bytes, RawBody})
         else:
             fits = plain in _SIMPLE or set(typing.get_args(plain)) <= _SIMPLE != set()
             fits = fits and parameter.default is not inspect.Parameter.empty

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+import msgspec
 from litestar import Litestar
 from litestar.routes import HTTPRoute
 
@@ -17,6 +18,9 @@ from walnut.web.problems import MEDIA_TYPE, Kind
 
 TAKES: Final = "walnut.takes"
 """Names of conventional parameters that a route reads from its scope, among Litestar's `opt`."""
+
+SENDS: Final = "walnut.sends"
+"""What the body is of a route that reads it itself, among Litestar's `opt`."""
 
 _STRING: Final = {"type": "string"}
 PARAMETERS: Final[Mapping[str, dict[str, Any]]] = {
@@ -61,6 +65,8 @@ PARAMETERS: Final[Mapping[str, dict[str, Any]]] = {
     },
 }
 """Parameters that mean the same wherever they are taken."""
+_STREAMS: Final = ("application/x-ndjson", "text/event-stream")
+"""How streams are sent: as the first, or as `Accept` asks."""
 _WRITES: Final = ("post", "put", "patch", "delete")
 _REFUSALS: Final = {
     "401": "No credential, or one that is not good (any more).",
@@ -76,6 +82,12 @@ def takes(*names: str) -> dict[str, Any]:
     """What of `PARAMETERS` a route reads from its scope, for `opt={**needs(...), **takes(...)}`."""
     assert set(names) <= set(PARAMETERS), f"{names}: `PARAMETERS` has those there are"
     return {TAKES: names}
+
+
+def sends(kind: Any, media_type: str = "application/json") -> dict[str, Any]:
+    """What the body is that a route takes as bytes (`RawBody`, or from its scope), for `opt=`: a type that
+    msgspec knows, or `bytes` for anything."""
+    return {SENDS: {media_type: kind}}
 
 
 def describe(app: Litestar, kinds: Sequence[Kind]) -> dict[str, Any]:
@@ -105,23 +117,48 @@ def describe(app: Litestar, kinds: Sequence[Kind]) -> dict[str, Any]:
                 for method in handler.http_methods:
                     if (operation := item.get(str(method).lower())) is not None:
                         _complete(operation, str(method).lower(), handler.opt)
+                        _describe_body(operation, handler.opt, components["schemas"])
     return document
 
 
 def _complete(operation: dict[str, Any], method: str, opt: Mapping[str, Any]) -> None:
-    """Add to one operation what all have."""
+    """Add to one operation what all have. Two handlers may share it, whose paths differ in a type."""
     names = [*opt.get(TAKES, ())]
     if method in _WRITES:
         names += ["Idempotency-Key", "Walnut-Reason"]
-    if names:
-        references = [{"$ref": f"#/components/parameters/{name}"} for name in names]
-        operation["parameters"] = [*operation.get("parameters", ()), *references]
+    references = [{"$ref": f"#/components/parameters/{name}"} for name in names]
+    own = [
+        one
+        for one in operation.get("parameters", ())
+        if one.get("name") not in names and one not in references
+    ]
+    if own or references:
+        operation["parameters"] = [*own, *references]
     operation["x-walnut-scope"] = str(opt[NEED])
     responses = operation.setdefault("responses", {})
     if "400" in responses:  # Litestar's own, which is not what it looks like here
         responses["400"] = _refusal("The request is not as this route wants it.")
     for status, words in _REFUSALS.items():
         responses.setdefault(status, _refusal(words))
+    if "Last-Event-ID" in names:
+        responses["200"]["content"] = {kind: {"schema": _STRING} for kind in _STREAMS}
+
+
+def _describe_body(
+    operation: dict[str, Any], opt: Mapping[str, Any], schemas: dict[str, Any]
+) -> None:
+    content = {}
+    for media_type, kind in opt.get(SENDS, {}).items():
+        schema: dict[str, Any] = {"type": "string", "format": "binary"}
+        if kind is not bytes:
+            (schema,), more = msgspec.json.schema_components(
+                [kind], ref_template="#/components/schemas/{name}"
+            )
+            for name, one in more.items():
+                schemas.setdefault(name, one)
+        content[media_type] = {"schema": schema}
+    if content:
+        operation["requestBody"] = {"required": True, "content": content}
 
 
 def _refusal(words: str) -> dict[str, Any]:

@@ -91,6 +91,7 @@ KINDS: Final[Mapping[type[Exception], Kind]] = {
     errors.HeadersTooLarge: Kind("headers-too-large", 431, "The headers are too large"),
     errors.BodyTimeout: Kind("body-timeout", 408, "The body did not come in time"),
     errors.RequestTimeout: Kind("timeout", 503, "The request took too long", 1),
+    errors.ClientGone: Kind("client-gone", 400, "The client hung up"),  # told to nobody
     errors.InvalidRequest: INVALID,
     errors.MalformedBody: MALFORMED,
     errors.InvalidIdempotencyKey: Kind("invalid-idempotency-key", 400, "This can't be a key"),

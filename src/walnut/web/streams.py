@@ -14,7 +14,7 @@ the last position that he saw misses nothing and sees nothing twice.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
 from contextlib import suppress
 from itertools import islice
 from typing import Any, Final, Literal, Protocol
@@ -181,9 +181,9 @@ class Heart:
         await asyncio.gather(self._gone, self._draining, return_exceptions=True)
 
 
-def draining(scope: Scope) -> asyncio.Event:
+def draining(scope: Mapping[str, Any]) -> asyncio.Event:
     """The event that is set once the server stops; one that never is, where nobody says so."""
-    event: asyncio.Event | None = scope.get("extensions", {}).get(DRAINING)
+    event: asyncio.Event | None = (scope.get("extensions") or {}).get(DRAINING)
     return asyncio.Event() if event is None else event
 
 
@@ -240,28 +240,32 @@ class Streamed:
 
     async def _run(self, events: Sequence[Event], heart: Heart, scope: Scope, send: Send) -> None:
         source, framing = self.source, self.framing
-        # The head goes out at once, so that the reader knows it is connected.
-        await _send(send, framing.events(events) if events else framing.heartbeat(source.position))
+        if events:
+            await _send(send, framing.events(events))
+        elif self.follow:  # the head goes out at once, so that the reader knows it is connected
+            await _send(send, framing.heartbeat(source.position))
         reason: Reason = "complete"
         problem: Any = None
-        try:
-            while not heart.gone:
-                if ended := heart.ends():
-                    reason = ended
-                    break
-                if events := await source.take():
-                    await _send(send, framing.events(events))
-                elif not self.follow:
-                    break
-                elif not await heart.wait(source, HEARTBEAT_SECONDS):
-                    await _send(send, framing.heartbeat(source.position))
-        except SlowReader:
-            raise
-        except Exception as error:
-            reason, problem = "failed", msgspec.Raw(self.problems.render(error, scope).body)
+        while not heart.gone:
+            if ended := heart.ends():
+                reason = ended
+                break
+            quiet = False
+            try:
+                events = await source.take()
+                if not events and self.follow:
+                    quiet = not await heart.wait(source, HEARTBEAT_SECONDS)
+            except Exception as error:
+                reason, problem = "failed", msgspec.Raw(self.problems.render(error, scope).body)
+                break
+            if events:
+                await _send(send, framing.events(events))
+            elif not self.follow:
+                break
+            elif quiet:
+                await _send(send, framing.heartbeat(source.position))
         if not heart.gone:
-            last = framing.end(source.position, reason, problem)
-            await _send(send, last, more=False)
+            await _send(send, framing.end(source.position, reason, problem), more=False)
 
 
 async def _send(send: Send, body: bytes, *, more: bool = True) -> None:

@@ -12,8 +12,10 @@
     sessions.py      the console's logins; login.py: the requests by which they begin and end
     gate.py          the one that decides: `walnut.web.access.Access`
     limits.py        how much at a time
+    request_ids.py   what each request is called
     middleware.py    the ASGI app in front of all others
-    api.py, cli.py   /v1/tokens, `walnut token`
+    views.py, api.py, cli.py    /v1/tokens, `walnut token`
+    errors.py, problems.py      what is refused about tokens
 
 What must stay true: nothing behind `Guarded` is reached without a `Caller`, and no secret is kept,
 logged or answered but once, when it is made.

@@ -9,79 +9,22 @@ import datetime as dt
 from collections.abc import Sequence
 from typing import Annotated
 
-import msgspec
 from litestar import delete, get, post
-from litestar.params import FromPath, JSONBody
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from litestar.types import ControllerRouterHandler, Scope
 
 from walnut.server.access.gate import Gate
-from walnut.server.access.tokens import Token, Tokens, Wanted
+from walnut.server.access.tokens import Wanted
+from walnut.server.access.views import NewToken, TokenView, Whoami, moment, view
 from walnut.web.access import needs, needs_credential
 from walnut.web.answer import Answer
 from walnut.web.caller import caller_of
-from walnut.web.paging import Page
+from walnut.web.paging import LIMIT, MOST, Page, from_cursor, to_cursor
 from walnut.web.positions import REPLAYED_HEADER
 
 _TAGS = ["tokens"]
-
-
-class TokenView(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """A token, as it is told of.
-
-    Attributes:
-        token: its whole text, in the answer that makes it, and never again.
-        last_used: since the server started.
-    """
-
-    id: str
-    name: str
-    scopes: list[str]
-    created: dt.datetime
-    created_by: str
-    description: str = ""
-    expires: dt.datetime | None = None
-    last_used: dt.datetime | None = None
-    token: str = ""
-
-
-class NewToken(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """A token to be made.
-
-    Attributes:
-        name: its principal will be "token:NAME".
-        scopes: AREA:VERB or AREA:VERB:PATTERN, or * for everything.
-        expires: without it, when its creator's does.
-    """
-
-    name: Annotated[str, msgspec.Meta(min_length=1, max_length=64, examples=["ci"])]
-    scopes: Annotated[
-        list[str], msgspec.Meta(min_length=1, max_length=64, examples=[["topics:read"]])
-    ]
-    description: Annotated[str, msgspec.Meta(max_length=500)] = ""
-    expires: Annotated[dt.datetime, msgspec.Meta(tz=True)] | None = None
-
-
-class Whoami(msgspec.Struct, omit_defaults=True):
-    """Whose credential this is, and what it allows."""
-
-    principal: str
-    scopes: list[str]
-    expires: dt.datetime | None = None
-
-
-def view(token: Token, tokens: Tokens, text: str = "") -> TokenView:
-    """A token, to be told of; with its text if it was just made."""
-    return TokenView(
-        id=token.id,
-        name=token.name,
-        scopes=list(token.scopes),
-        created=_at(token.created),
-        created_by=token.created_by,
-        description=token.description,
-        expires=_moment(token.expires),
-        last_used=_moment(tokens.last_used(token)),
-        token=text,
-    )
+Limit = Annotated[int, QueryParameter(ge=1, le=MOST)]
+"""How many items a page has."""
 
 
 def routes(gate: Gate) -> Sequence[ControllerRouterHandler]:
@@ -89,14 +32,18 @@ def routes(gate: Gate) -> Sequence[ControllerRouterHandler]:
     tokens = gate.tokens
 
     @get("/v1/tokens", opt=needs("tokens:read"), tags=_TAGS)
-    async def list_tokens() -> Page[TokenView]:
-        """All tokens there are, by name, without their secrets."""
-        return Page([view(token, tokens) for token in tokens])
+    async def list_tokens(cursor: FromQuery[str] = "", limit: Limit = LIMIT) -> Page[TokenView]:
+        """The tokens there are, by name, without their secrets."""
+        after = from_cursor(cursor, str) if cursor else ""
+        found = [token for token in tokens if token.name > after]
+        items = [view(token, tokens.last_used(token)) for token in found[:limit]]
+        return Page(items, to_cursor(items[-1].name) if len(found) > limit else "")
 
     @get("/v1/tokens/{token:str}", opt=needs("tokens:read", name="token"), tags=_TAGS)
     async def get_token(token: FromPath[str]) -> TokenView:
         """A token, by its id or name, without its secret."""
-        return view(tokens.find(token), tokens)
+        found = tokens.find(token)
+        return view(found, tokens.last_used(found))
 
     @post("/v1/tokens", opt=needs("tokens:write"), tags=_TAGS)
     async def create_token(data: JSONBody[NewToken], scope: Scope) -> Answer[TokenView]:
@@ -114,7 +61,7 @@ def routes(gate: Gate) -> Sequence[ControllerRouterHandler]:
         headers = {"cache-control": "no-store"}
         if not made.text:
             headers[REPLAYED_HEADER] = "true"
-        return Answer(view(made.token, tokens, made.text), headers=headers)
+        return Answer(view(made.token, 0, made.text), headers=headers)
 
     @delete("/v1/tokens/{token:str}", opt=needs("tokens:write", name="token"), tags=_TAGS)
     async def revoke_token(token: FromPath[str], scope: Scope) -> None:
@@ -126,17 +73,9 @@ def routes(gate: Gate) -> Sequence[ControllerRouterHandler]:
     async def whoami(scope: Scope) -> Whoami:
         """Whose credential this request came with."""
         caller = caller_of(scope)
-        return Whoami(caller.principal, list(caller.scopes), _moment(gate.until(caller)))
+        return Whoami(caller.principal, list(caller.scopes), moment(gate.until(caller)))
 
     return [list_tokens, get_token, create_token, revoke_token, whoami]
-
-
-def _moment(nanoseconds: int) -> dt.datetime | None:
-    return _at(nanoseconds) if nanoseconds else None
-
-
-def _at(nanoseconds: int) -> dt.datetime:
-    return dt.datetime.fromtimestamp(nanoseconds // 10**9, dt.UTC)
 
 
 def _nanoseconds(moment: dt.datetime | None) -> int:

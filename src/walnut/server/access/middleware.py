@@ -156,7 +156,7 @@ class Guarded:
 
     def _enter(self, exchange: _Exchange, scope: Scope, room: Admission) -> App:
         """Let a request in, and say to which app. Raises as `Access.authenticate` and `Admission`."""
-        app = self._open.get(scope["path"])
+        app = self._open.get(scope["path"]) if scope["type"] == "http" else None
         if app is None:
             app = self._app
             caller = exchange.caller = scope[KEY] = self._access.authenticate(scope)

@@ -33,6 +33,11 @@ def local_principal(scope: Mapping[str, Any], own: int | None = None) -> str | N
     return f"local:{_name(uid)}"
 
 
+def own_principal() -> str:
+    """The principal of whoever runs this process."""
+    return f"local:{_name(os.geteuid())}"
+
+
 @lru_cache(maxsize=16)
 def _name(uid: int) -> str:
     try:

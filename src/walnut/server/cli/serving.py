@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import click
 
+from walnut.client.client import Client
 from walnut.log.cli.arguments import examples
 from walnut.server.cli.options import read, settings_flags
 from walnut.server.config.document import default_document, write_default
@@ -37,9 +38,7 @@ def init(file: Path) -> None:
     )
 
 
-@click.command(
-    epilog=examples("walnut serve", "walnut serve --data /srv/walnut --port 9000 --log-format json")
-)
+@click.command(epilog=examples("walnut serve", "walnut serve --data data/walnut --log-format json"))
 @settings_flags
 def serve(file: Path | None, **given: Any) -> None:
     """Run the server until SIGTERM or Ctrl-C.
@@ -57,7 +56,7 @@ def serve(file: Path | None, **given: Any) -> None:
     )
 
 
-@click.command(epilog=examples("walnut restart", "walnut restart --data /srv/walnut"))
+@click.command(epilog=examples("walnut restart", "walnut restart --timeout 30"))
 @settings_flags
 @click.option("--timeout", default=60.0, show_default=True, help="Seconds to wait for the new one.")
 def restart(file: Path | None, timeout: float, **given: Any) -> None:
@@ -69,11 +68,12 @@ def restart(file: Path | None, timeout: float, **given: Any) -> None:
     settings, _ = read(file, given)
     old = running_in(settings.data)
     os.kill(old.pid, signal.SIGUSR2)
-    new = _successor(settings.data, old, timeout)
+    new = _wait_for_successor(settings.data, old, timeout)
     click.echo(f"process {new.pid} (Walnut {new.version}) has taken over from {old.pid}")
 
 
-def _successor(data: Path, old: Running, timeout: float) -> Running:
+def _wait_for_successor(data: Path, old: Running, timeout: float) -> Running:
+    """Wait until another process than the old one serves."""
     end = time.monotonic() + timeout
     while time.monotonic() < end:
         time.sleep(POLL_SECONDS)
@@ -82,6 +82,9 @@ def _successor(data: Path, old: Running, timeout: float) -> Running:
         except NotRunning:
             continue  # in between
         if now.pid != old.pid:
+            # Its socket holds this until it serves, and no longer.
+            with Client(data, patience=max(0.0, end - time.monotonic())) as client:
+                client.status()
             return now
     raise RestartFailed(
         f"process {old.pid} still has {data} open after {timeout:g} s: its log says why it did not hand over"

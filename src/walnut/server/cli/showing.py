@@ -35,7 +35,11 @@ def show(file: Path | None, *, changed: bool, **given: Any) -> None:
         click.echo("# all settings are at their defaults")
 
 
-@config.command(epilog=examples("walnut config check", "walnut config check --config walnut.toml"))
+@config.command(
+    epilog=examples(
+        "walnut config check", "walnut init && walnut config check --config walnut.toml"
+    )
+)
 @settings_flags
 def check(file: Path | None, **given: Any) -> None:
     """Read the settings, and say every problem with its line; exit code 1 if there is one."""

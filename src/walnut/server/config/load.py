@@ -12,7 +12,7 @@ import difflib
 import os
 import re
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -29,7 +29,7 @@ ENABLED: Final = "enabled"
 """The key that each subsystem's section has beside its own: switches it on or off."""
 
 FILE_BYTES: Final = 64 << 10
-"""The largest file: the default one has a tenth of this, and finding lines takes its square."""
+"""The largest file: the default one has a tenth of this, and a person reads it."""
 
 _VARIABLE: Final = re.compile(r"WALNUT_([A-Z0-9]+(?:_[A-Z0-9]+)*)__([A-Z0-9_]+)")
 
@@ -85,6 +85,26 @@ class Settings(msgspec.Struct, frozen=True):
             path = self.file.parent / str(entry.value)
             return path.absolute()
         return Path(entry.value or DATA).absolute()
+
+
+def taken_up(old: Settings, new: Settings, names: Collection[tuple[str, str]]) -> Settings:
+    """The old settings, and the new ones of these names: what a running server has in force after it
+    took up what it can."""
+    entries = tuple(
+        now if (now.section, now.setting.name) in names else was
+        for was, now in zip(old.entries, new.entries, strict=True)
+    )
+    sections = {
+        name: type(section)(
+            **{
+                entry.setting.name: entry.value
+                for entry in entries
+                if entry.section == name and entry.setting.name in section.__struct_fields__
+            }
+        )
+        for name, section in old.sections.items()
+    }
+    return msgspec.structs.replace(old, entries=entries, sections=sections)
 
 
 def load(
@@ -166,21 +186,24 @@ class _Given:
         """Take what the file says."""
         if not document:
             return
-        where = lines()
+        lines_known = lines()
+
+        def at(*key: str) -> str:
+            line = lines_known.get(key) or lines_known.get(key[:1])
+            return f"{path}:{line}" if line else str(path)
+
         for section, content in document.items():
             if not isinstance(content, dict):
                 home = [name for name, keys in self.known.items() if section in keys]
                 hint = f"; is it [{home[0]}] {section}?" if home else ""
                 self.problems.append(
-                    f"{path}:{where[(section,)]}: {section} = {_shown(content)}: stands in no "
-                    f"section{hint}"
+                    f"{at(section)}: {section} = {_shown(content)}: stands in no section{hint}"
                 )
                 continue
             if not content and section not in self.known:
-                self._no_section(f"{path}:{where[(section,)]}", section)
+                self._no_section(at(section), section)
             for key, value in content.items():
-                line = where.get((section, key)) or where[(section,)]
-                self.take(section, key, value, Origin("file", f"{path}:{line}"), text=False)
+                self.take(section, key, value, Origin("file", at(section, key)), text=False)
 
     def take(self, section: str, key: str, value: Any, origin: Origin, *, text: bool) -> None:
         """Take one value."""

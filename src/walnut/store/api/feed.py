@@ -18,6 +18,7 @@ from typing import Any, Final
 
 import msgspec
 from litestar import get
+from litestar.params import FromQuery
 from litestar.types import ControllerRouterHandler, Scope
 
 from walnut.log.errors import LsnTruncated, LsnUnknown
@@ -248,12 +249,12 @@ def routes(tables: Tables) -> list[ControllerRouterHandler]:
     )
     async def follow(
         scope: Scope,
-        since: str | None = None,
-        upto: int | None = None,
-        tables: str | None = None,  # noqa: A002, RUF100  its name in the query
+        since: FromQuery[str | None] = None,
+        upto: FromQuery[int | None] = None,
+        tables: FromQuery[str | None] = None,  # noqa: A002, RUF100  its name in the query
         *,
-        follow: bool = True,
-        at_least: int = 0,
+        follow: FromQuery[bool] = True,
+        at_least: FromQuery[int] = 0,
     ) -> Streamed:
         """What transactions changed after the position `since` (0: from as far back as the log reaches;
         left out: from now on), of the `tables` named, divided by commas, or of all that are no

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import msgspec
 from litestar import get
+from litestar.params import FromPath, FromQuery
 from litestar.types import ControllerRouterHandler, Scope
 
 from walnut.store.api.asking import page_size, reached
@@ -57,7 +58,7 @@ def routes(tables: Tables) -> list[ControllerRouterHandler]:
 
     @get("/v1/tables", tags=TAGS, summary="List tables", opt=needs("tables:read", each=True))
     async def list_tables(
-        scope: Scope, limit: int = LIMIT, cursor: str | None = None
+        scope: Scope, limit: FromQuery[int] = LIMIT, cursor: FromQuery[str | None] = None
     ) -> Page[Description]:
         """The tables that the caller may read, by name."""
         last = from_cursor(cursor, str) if cursor else ""
@@ -75,7 +76,9 @@ def routes(tables: Tables) -> list[ControllerRouterHandler]:
         summary="Describe a table",
         opt=needs("tables:read", name="table"),
     )
-    async def describe(table: str, scope: Scope, *, size: bool = False) -> Answer[Detail]:
+    async def describe(
+        table: FromPath[str], scope: Scope, *, size: FromQuery[bool] = False
+    ) -> Answer[Detail]:
         """What a table is: its indexes, the schema of its rows, whose it is; with `size=true` also how
         much is in it, for which its rows are read (a bounded number of them)."""
         permit_reading(tables, table, scope)
@@ -97,17 +100,17 @@ def routes(tables: Tables) -> list[ControllerRouterHandler]:
         opt={**needs("tables:read", name="table"), **takes("at_least")},
     )
     async def scan(
-        table: str,
+        table: FromPath[str],
         scope: Scope,
-        index: str | None = None,
-        prefix: str | None = None,
-        start: str | None = None,
-        stop: str | None = None,
+        index: FromQuery[str | None] = None,
+        prefix: FromQuery[str | None] = None,
+        start: FromQuery[str | None] = None,
+        stop: FromQuery[str | None] = None,
         *,
-        reverse: bool = False,
-        limit: int = LIMIT,
-        cursor: str | None = None,
-        at_least: int = 0,
+        reverse: FromQuery[bool] = False,
+        limit: FromQuery[int] = LIMIT,
+        cursor: FromQuery[str | None] = None,
+        at_least: FromQuery[int] = 0,
     ) -> Answer[Page[Item]]:
         """Rows in the order of their keys, or of an index.
 
@@ -151,7 +154,9 @@ def routes(tables: Tables) -> list[ControllerRouterHandler]:
 
     @express
     @get("/v1/tables/{table:str}/rows/{key:str}", tags=TAGS, summary="Read a row", opt=reads_row)
-    async def get_row(table: str, key: str, scope: Scope, at_least: int = 0) -> Answer[msgspec.Raw]:
+    async def get_row(
+        table: FromPath[str], key: FromPath[str], scope: Scope, at_least: FromQuery[int] = 0
+    ) -> Answer[msgspec.Raw]:
         """The row with this key. Of a document the key is the text in the path; of other tables it is
         JSON, or a word. Slashes in it may be written %2F."""
         del key  # as it came, in the scope: it may hold what was decoded once too often
@@ -159,7 +164,7 @@ def routes(tables: Tables) -> list[ControllerRouterHandler]:
 
     @get("/v1/tables/{table:str}/rows/{key:path}", include_in_schema=False, opt=reads_row)
     async def get_row_with_slashes(
-        table: str, key: Path, scope: Scope, at_least: int = 0
+        table: FromPath[str], key: FromPath[Path], scope: Scope, at_least: FromQuery[int] = 0
     ) -> Answer[msgspec.Raw]:
         del key
         return await row(table, scope, at_least)

@@ -15,6 +15,7 @@ from typing import Final
 
 import msgspec
 from litestar import delete, get, post, put
+from litestar.params import FromPath, FromQuery, JSONBody
 from litestar.types import ControllerRouterHandler, Scope
 
 from walnut.log.errors import LsnUnknown, SlotLost
@@ -220,11 +221,11 @@ def _reading(records: Records, problems: Problems) -> Iterator[ControllerRouterH
 
     @get("/v1/log/records", tags=TAGS, summary="Read records", opt=needs("log:read"))
     async def read(
-        start: int | None = None,
-        upto: int | None = None,
-        at: dt.datetime | None = None,
-        limit: int = LIMIT,
-        cursor: str | None = None,
+        start: FromQuery[int | None] = None,
+        upto: FromQuery[int | None] = None,
+        at: FromQuery[dt.datetime | None] = None,
+        limit: FromQuery[int] = LIMIT,
+        cursor: FromQuery[str | None] = None,
     ) -> Page[RecordShown]:
         """Records from the LSN `start`, or from the moment `at` (RFC 3339), or from the first there is,
         up to and with `upto`. What they hold of rows is not shown: only which tables, and how many."""
@@ -254,7 +255,7 @@ def _reading(records: Records, problems: Problems) -> Iterator[ControllerRouterH
         media_type=SSE,
         opt={**needs("log:read"), **takes("Last-Event-ID")},
     )
-    async def tail(scope: Scope, since: str | None = None) -> Streamed:
+    async def tail(scope: Scope, since: FromQuery[str | None] = None) -> Streamed:
         """Records after the LSN `since` (from now on, if it is left out) as they become durable, like
         those of /v1/log/records. As Server-Sent Events, whose ids are LSNs, if `Accept` asks for them;
         else as lines of JSON."""
@@ -304,17 +305,17 @@ def _slots(records: Records) -> Iterator[ControllerRouterHandler]:
         return Page((await asyncio.to_thread(log.stat)).slots)
 
     @post("/v1/log/slots", tags=TAGS, summary="Make a slot", opt=needs("log:write"))
-    async def create_slot(data: NewSlot) -> SlotStat:
+    async def create_slot(data: JSONBody[NewSlot]) -> SlotStat:
         """Make a slot, if there is none of its name; what is from its LSN on is kept until it moves."""
         return await asyncio.to_thread(make, data)
 
     @put("/v1/log/slots/{slot:str}", tags=TAGS, summary="Advance a slot", opt=needs("log:write"))
-    async def advance_slot(slot: str, data: Advance) -> SlotStat:
+    async def advance_slot(slot: FromPath[str], data: JSONBody[Advance]) -> SlotStat:
         """Everything before this LSN was dealt with. A slot does not go back."""
         return await asyncio.to_thread(move, slot, data.lsn)
 
     @delete("/v1/log/slots/{slot:str}", tags=TAGS, summary="Drop a slot", opt=needs("log:write"))
-    async def drop_slot(slot: str) -> None:
+    async def drop_slot(slot: FromPath[str]) -> None:
         """Hold nothing back for it any more."""
         await asyncio.to_thread(forget, slot)
 

@@ -127,8 +127,8 @@ def _entries(
     skip = 0 if table.subject is None else OWNER_BYTES
     while chunk := list(islice(walk, CHUNK)):
         keys = [table.prefix + value[skip:] for _, value in chunk]
-        for (at, _), key, data in zip(chunk, keys, reader.read_many(keys), strict=True):
-            yield at, key, data
+        for (at, _), full, found in zip(chunk, keys, reader.read_many(keys), strict=True):
+            yield at, full, found
 
 
 def _to_cursor(at: bytes) -> str:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from litestar import delete, post, put
+from litestar.params import FromPath, JSONBody, RawBody
 from litestar.types import ControllerRouterHandler, Scope
 
 from walnut.store.api import operations as operation
@@ -25,7 +26,7 @@ from walnut.web.access import needs, permit
 from walnut.web.answer import Answer
 from walnut.web.conditions import Conditions
 from walnut.web.express import express
-from walnut.web.openapi import takes
+from walnut.web.openapi import sends, takes
 from walnut.web.positions import position
 
 
@@ -70,7 +71,7 @@ def routes(tables: Tables, operations: Operations) -> list[ControllerRouterHandl
     store = tables.store
 
     @post("/v1/tables", tags=TAGS, summary="Make a table", opt=needs("tables:write", each=True))
-    async def create_table(data: NewTable, scope: Scope) -> Answer[Description]:
+    async def create_table(data: JSONBody[NewTable], scope: Scope) -> Answer[Description]:
         """Make a table of documents: rows of `{"key": text, "value": any JSON}`. Answers 200 if there is
         one like it already."""
         permit(scope, "tables:write", data.name)
@@ -103,8 +104,15 @@ def routes(tables: Tables, operations: Operations) -> list[ControllerRouterHandl
     deletes = {**needs("tables:write", name="table"), **takes("If-Match")}
 
     @express
-    @put("/v1/tables/{table:str}/rows/{key:str}", tags=TAGS, summary="Put a row", opt=writes)
-    async def put_row(table: str, key: str, body: bytes, scope: Scope) -> Answer[Stored]:
+    @put(
+        "/v1/tables/{table:str}/rows/{key:str}",
+        tags=TAGS,
+        summary="Put a row",
+        opt={**writes, **sends(Any)},
+    )
+    async def put_row(
+        table: FromPath[str], key: FromPath[str], body: RawBody, scope: Scope
+    ) -> Answer[Stored]:
         """Store a row, in place of the one with its key if there is one. The body is the row as GET
         gives it; of a document the key may be left out. 201 if it is new."""
         del key
@@ -112,7 +120,7 @@ def routes(tables: Tables, operations: Operations) -> list[ControllerRouterHandl
 
     @put("/v1/tables/{table:str}/rows/{key:path}", include_in_schema=False, opt=writes)
     async def put_row_with_slashes(
-        table: str, key: Path, body: bytes, scope: Scope
+        table: FromPath[str], key: FromPath[Path], body: RawBody, scope: Scope
     ) -> Answer[Stored]:
         del key
         return await put_one(table, body, scope)
@@ -125,7 +133,7 @@ def routes(tables: Tables, operations: Operations) -> list[ControllerRouterHandl
         status_code=200,
         opt=deletes,
     )
-    async def delete_row(table: str, key: str, scope: Scope) -> Answer[Deleted]:
+    async def delete_row(table: FromPath[str], key: FromPath[str], scope: Scope) -> Answer[Deleted]:
         """Delete the row with this key. 404 if there is none."""
         del key
         return await delete_one(table, scope)
@@ -136,7 +144,9 @@ def routes(tables: Tables, operations: Operations) -> list[ControllerRouterHandl
         status_code=200,
         opt=deletes,
     )
-    async def delete_row_with_slashes(table: str, key: Path, scope: Scope) -> Answer[Deleted]:
+    async def delete_row_with_slashes(
+        table: FromPath[str], key: FromPath[Path], scope: Scope
+    ) -> Answer[Deleted]:
         del key
         return await delete_one(table, scope)
 
@@ -146,9 +156,12 @@ def routes(tables: Tables, operations: Operations) -> list[ControllerRouterHandl
         tags=TAGS,
         summary="Run a transaction",
         status_code=200,
-        opt=needs("tables:write", each=True),
+        opt={
+            **needs("tables:write", each=True),
+            **sends(dict[Literal["operations"], list[dict[str, Any]]]),
+        },
     )
-    async def transaction(body: bytes, scope: Scope) -> Answer[Committed]:
+    async def transaction(body: RawBody, scope: Scope) -> Answer[Committed]:
         """Do several things together, or none of them: `{"operations": [...]}`, of these kinds.
 
         `{"op": "put", "table": "rooms", "row": {...}, "if_match": "...", "if_none_match": "*"}`,

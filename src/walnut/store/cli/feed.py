@@ -33,7 +33,8 @@ SHOWN = 10_000
 @arguments.place
 @click.option("--since", type=click.IntRange(min=0), metavar="LSN", help="After this LSN.")
 @click.option("--upto", type=click.IntRange(min=0), metavar="LSN", help="Up to this LSN.")
-@click.option("--table", "tables", multiple=True, metavar="TABLE", help="Of this table alone.")
+@click.option("--table", "tables", multiple=True, metavar="TABLE", help="Of this table alone.",
+              shell_complete=arguments.complete_table)  # fmt: skip
 @click.option("--follow", is_flag=True, help="Go on as they come, until Ctrl-C.")
 @arguments.format_
 def changes(

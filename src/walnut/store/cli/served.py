@@ -9,6 +9,7 @@ What must stay true: arguments, output and exit codes are those of the same comm
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
@@ -21,9 +22,11 @@ from walnut.client.client import Client
 from walnut.client.errors import Invalid, NotThere
 from walnut.client.model import Change, TableInfo
 from walnut.client.place import client_of, server_of
-from walnut.client.table import Table
+from walnut.client.transport import part
+from walnut.log.show import Progressed
+from walnut.store.backup import BackupReport
 from walnut.store.cli import values
-from walnut.store.errors import WrongType
+from walnut.store.errors import UnknownTable, WrongType
 from walnut.store.keys import Key
 
 BATCH: Final = 1000
@@ -31,24 +34,43 @@ BATCH: Final = 1000
 BATCH_BYTES: Final = 4 << 20
 """Bytes of them, about: well below what a request, and a record of the log, may have."""
 
+POLL_SECONDS: Final = 0.2
+"""Between two looks at how far a backup is."""
+
 
 class Served:
     """A server's tables, as commands use them."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, place: str) -> None:
         self._client = client
+        self._place = place
+
+    @contextmanager
+    def _knowing(self, table: str, hint: str = "") -> Iterator[None]:
+        """An unknown table is told as it is without a server."""
+        try:
+            yield
+        except NotThere as error:
+            if error.slug != "unknown-table":
+                raise
+            there = ", ".join(info.name for info in self.tables()) or "none"
+            raise UnknownTable(
+                f"there is no table {table!r} in {self._place}; there are: {there}{hint}"
+            ) from error
 
     def row(self, table: str, key: Key) -> dict[str, Any] | None:
-        """The row with a key. Raises NotThere: there is no such table."""
-        return self._client.table(table).get(key)
+        """The row with a key. Raises UnknownTable."""
+        with self._knowing(table):
+            return self._client.table(table).get(key)
 
     def rows(
         self, table: str, prefix: Key, start: Key, stop: Key, limit: int | None, *, reverse: bool
     ) -> Iterator[dict[str, Any]]:
-        """Rows in the order of their keys."""
-        return self._client.table(table).scan(
-            prefix=prefix, start=start, stop=stop, limit=limit, reverse=reverse
-        )
+        """Rows in the order of their keys. Raises UnknownTable."""
+        with self._knowing(table):
+            yield from self._client.table(table).scan(
+                prefix=prefix, start=start, stop=stop, limit=limit, reverse=reverse
+            )
 
     def tables(self) -> Iterator[TableInfo]:
         """The tables there are."""
@@ -57,8 +79,11 @@ class Served:
     def changes(
         self, since: int | None, upto: int | None, tables: tuple[str, ...], *, follow: bool
     ) -> Iterator[Change]:
-        """What transactions changed."""
-        return self._client.changes(since or 0, upto=upto, tables=tables or None, follow=follow)
+        """What transactions changed. Raises UnknownTable."""
+        with self._knowing(", ".join(tables)):
+            yield from self._client.changes(
+                since or 0, upto=upto, tables=tables or None, follow=follow
+            )
 
     def put(self, table: str, lines: Iterator[bytes], *, new: bool) -> Iterator[int]:
         """Put a row of JSON from each line, many to a transaction; how many are put, after each.
@@ -70,9 +95,10 @@ class Served:
         while batch := list(islice(_sized(lines), BATCH)):
             rows = [_row(table, line, number, done) for number, line in enumerate(batch, done + 1)]
             try:
-                self._client.transaction(
-                    [{"op": "put", "table": table, "row": row} for row in rows]
-                )
+                with self._knowing(table, ": --new makes one"):
+                    self._client.transaction(
+                        [{"op": "put", "table": table, "row": row} for row in rows]
+                    )
             except Invalid as error:
                 last = done + len(rows)
                 which = f"row {last}" if len(rows) == 1 else f"one of the rows {done + 1} to {last}"
@@ -86,26 +112,50 @@ class Served:
     def delete(self, table: str, key: Key) -> bool:
         """Delete a row; whether there was one."""
         try:
-            Table(self._client.transport, table, dict).delete(key)
+            with self._knowing(table):
+                self._client.table(table).delete(key)
         except NotThere as error:
             if error.slug == "unknown-row":
                 return False
             raise
         return True
 
+    def checkpoint(self) -> int:
+        """Flush the tables; the LSN up to which."""
+        answer = self._client.transport.request("POST", "/v1/checkpoint")
+        return msgspec.json.decode(answer.body, type=_Flushed).lsn
+
+    def backup(self, place: str, *, hold: bool, progress: Progressed) -> BackupReport:
+        """Back up to a place that walnut.toml names, and wait for the end.
+
+        Raises ClickException: it failed; OutcomeUnknown, for a restart meanwhile."""
+        transport, path = self._client.transport, f"/v1/backups/{part(place)}"
+        body = msgspec.json.encode({"hold": hold})
+        answer = transport.request("POST", path, body=body)
+        began = msgspec.json.decode(answer.body, type=_Run).began
+        while True:
+            time.sleep(POLL_SECONDS)
+            run = msgspec.json.decode(transport.request("GET", path).body, type=_Looked).backup
+            if run is None or run.began != began:
+                raise click.ClickException(
+                    f"the backup to {place} was cut short, as the server was restarted: begin it again"
+                )
+            progress(run.done, run.total or None)
+            if run.error:
+                raise click.ClickException(run.error)
+            if run.ended and run.stored is not None:
+                return run.stored
+
 
 @contextmanager
 def served(place: str, principal: str = "", reason: str = "") -> Iterator[Served | None]:
-    """The server that answers for a place; None where the directory is to be opened.
-
-    A server knows by itself who asks; who it is for, by the command line, goes with the reason."""
+    """The server that answers for a place; None where the directory is to be opened."""
     address = server_of(place)
     if address is None:
         yield None
         return
-    why = f"for {principal}" + (f": {reason}" if reason else "") if principal else reason
-    with client_of(address, reason=why) as client:
-        yield Served(client)
+    with client_of(address, principal=principal, reason=reason) as client:
+        yield Served(client, place)
 
 
 def refuse_declare(declare: str | None) -> None:
@@ -114,6 +164,17 @@ def refuse_declare(declare: str | None) -> None:
         raise click.UsageError(
             "--declare is for a store that no server has open: leave it out, or stop the server"
         )
+
+
+def table_facts(info: TableInfo) -> dict[str, Any]:
+    """A table as `walnut store tables` prints it."""
+    return {
+        "name": info.name,
+        "schema": info.schema,
+        "indexes": [index["name"] for index in info.indexes],
+        "subjects": info.subjects,
+        "before": info.before,
+    }
 
 
 def change_line(change: Change) -> dict[str, Any]:
@@ -138,6 +199,23 @@ def change_row(change: Change) -> dict[str, Any]:
         "now": "erased" if now == {"erased": True} else now,
         "by": ": ".join(filter(None, (change.principal, change.reason))),
     }
+
+
+class _Flushed(msgspec.Struct):
+    lsn: int
+
+
+class _Run(msgspec.Struct):
+    began: int
+    ended: int = 0
+    done: int = 0
+    total: int = 0
+    stored: BackupReport | None = None
+    error: str = ""
+
+
+class _Looked(msgspec.Struct):
+    backup: _Run | None = None
 
 
 def _row(table: str, line: bytes, number: int, done: int) -> msgspec.Raw:
