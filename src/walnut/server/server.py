@@ -278,10 +278,10 @@ def check_address(section: ServerSection, context: ssl.SSLContext | None) -> Non
 
 def log_event(event: Event) -> None:
     """What the lifecycle does, as lines of the log."""
-    facts: dict[str, Any] = {"phase": event.phase.value}
+    facts: dict[str, Any] = {"phase": event.phase.value} if event.kind == "phase" else {}
     if event.seconds:
         facts["seconds"] = round(event.seconds, 3)
-    if event.kind != "phase" and event.counts.total:
+    if event.kind not in {"phase", "progress"} and event.counts.total:
         facts["in_flight"] = str(event.counts)
     level = "info"
     match event.kind:
@@ -297,6 +297,7 @@ def log_event(event: Event) -> None:
             words, level = f"{event.component} failed: {event.detail}", "error"
         case "progress":
             words = f"waiting for what is under way: {event.counts}"
+            level = "info" if event.counts.total else "debug"
         case "signal":
             words = f"signal {event.detail}"
         case _:
