@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 

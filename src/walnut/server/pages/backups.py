@@ -203,7 +203,7 @@ def _points(name: str, url: str, kept: Kept) -> None:
             ),
             (
                 "Elsewhere",
-                f'<code>walnut store restore {escape(url)} NEW --to-time {to}</code>',
+                f"<code>walnut store restore {escape(url)} NEW --to-time {to}</code>",
             ),
         ]
     )
