@@ -107,9 +107,8 @@ def test_dead_letters_are_listed_with_their_error(tmp_path: Path) -> None:
     with serving(tmp_path / "s") as (http, jobs, send):
         (job,) = enqueued(jobs, send, 1)
         assert http.get("/v1/jobs/dead").json()["items"] == []
-        for _ in range(3):
-            state = by_hand(jobs, job, Failure("app.Broken", "it broke"))
-        assert state is State.DEAD
+        states = [by_hand(jobs, job, Failure("app.Broken", "it broke")) for _ in range(3)]
+        assert states[-1] is State.DEAD
         (dead,) = http.get("/v1/jobs/dead?queue=mail").json()["items"]
         assert (dead["id"], dead["error"]["message"]) == (job.id, "it broke")
         assert http.post(f"/v1/jobs/{job.id}/retry").json()["state"] == "ready"

@@ -168,6 +168,38 @@ def test_a_client_that_hangs_up_leaves_whole_lines_behind(tmp_path: Path) -> Non
         asyncio.run(run(store))
 
 
+def test_a_stream_that_the_server_stops_says_what_was_committed(tmp_path: Path) -> None:
+    async def run(store: Store) -> None:
+        app, topics = app_for(store)
+        async with Call(app, "/v1/topics/t/stream", method="POST") as call:
+            call.body(b"1\n2\n3\nha", more=True)
+            await topics_at(topics, 3)
+            call.draining.set()
+            assert await call.head() == 503
+            problem = json.loads(await call.rest())
+            assert (problem["type"].split(":")[-1], problem["committed"]) == ("stopping", 3)
+
+    with Store(tmp_path / "s", SMALL) as store:
+        asyncio.run(run(store))
+
+
+def test_a_stream_in_which_nothing_comes_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lines, "IDLE_SECONDS", 0.05)
+
+    async def run(store: Store) -> None:
+        app, topics = app_for(store)
+        async with Call(app, "/v1/topics/t/stream", method="POST") as call:
+            call.body(b"1\n", more=True)
+            assert await call.head() == 408
+            assert json.loads(await call.rest())["committed"] == 1
+        assert topics.info(store, "t").next == 1
+
+    with Store(tmp_path / "s", SMALL) as store:
+        asyncio.run(run(store))
+
+
 def test_each_transaction_of_a_producers_stream_is_its_next_append(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,7 +12,7 @@ ends the stream, the answer says how many of its first lines are committed, and 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from typing import Any, Final, Literal, cast
 
 import msgspec
@@ -21,6 +21,7 @@ from litestar.params import FromPath, FromQuery
 from litestar.types import ControllerRouterHandler, Scope
 
 from walnut.log.model import KIB, MIB
+from walnut.store.errors import StoreClosed
 from walnut.store.problems import PROBLEMS as STORE_PROBLEMS
 from walnut.store.record import Meta
 from walnut.topics.api.appending import TAGS, producer_of
@@ -33,14 +34,20 @@ from walnut.web.access import needs
 from walnut.web.answer import Answer
 from walnut.web.bodies import take_any_length
 from walnut.web.caller import caller_of
+from walnut.web.errors import BodyTimeout
+from walnut.web.openapi import sends
 from walnut.web.positions import LSN_HEADER
 from walnut.web.problems import Problems, rendered
+from walnut.web.streams import draining
 
 BATCH_BYTES: Final = 512 * KIB
 BATCH_LINES: Final = 4096
 """Of one transaction at most, about: it takes what there is when the one before is durable."""
 LONGEST: Final = MIB
 """Bytes of a line: more than a message may have by default."""
+
+IDLE_SECONDS: Final = 60.0
+"""A client that sends nothing for so long gave up, or should: it takes a place that others may need."""
 
 _given: Final = msgspec.json.Decoder(Given)
 
@@ -133,7 +140,7 @@ def routes(topics: Topics) -> list[ControllerRouterHandler]:
         "/v1/topics/{topic:str}/stream",
         tags=TAGS,
         summary="Append a stream of lines",
-        opt=needs("topics:write", name="topic"),
+        opt={**needs("topics:write", name="topic"), **sends(bytes, "application/x-ndjson")},
         request_max_body_size=None,
     )
     async def append_stream(
@@ -158,7 +165,8 @@ def routes(topics: Topics) -> list[ControllerRouterHandler]:
         meta = Meta(caller.principal, caller.reason)
         committing = Committing(topics, topic, meta, producer_of(scope))
         try:
-            await _commit_all(request.stream(), committing, whole=lines == "messages")
+            reading = _read(request.stream(), committing, whole=lines == "messages")
+            await _commit_all(reading, committing, draining(scope))
         except Exception as error:
             return _failed(error, committing.done, problems, scope)
         return Answer(committing.done, headers={LSN_HEADER: str(committing.done.lsn)})
@@ -166,27 +174,33 @@ def routes(topics: Topics) -> list[ControllerRouterHandler]:
     return [append_stream]
 
 
-async def _commit_all(chunks: AsyncIterator[bytes], committing: Committing, *, whole: bool) -> None:
-    """Commit lines as they come. Raises what refused one, once those before it are committed."""
+async def _commit_all(
+    reading: Coroutine[Any, Any, None], committing: Committing, stop: asyncio.Event
+) -> None:
+    """Commit lines as they come, until there are no more or the server stops. Raises what ended it, once
+    the lines before are committed."""
     committer = asyncio.ensure_future(committing.run())
-    reader = asyncio.ensure_future(_read(chunks, committing, whole=whole))
+    reader = asyncio.ensure_future(reading)
+    stopping = asyncio.ensure_future(stop.wait())
     try:
-        await asyncio.wait({committer, reader}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({committer, reader, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if not committer.done():  # else it failed, and the rest of the body is of no use
             committing.close()
         await committer
+        if not reader.done():
+            raise StoreClosed("the server stops: go on behind the last line that was committed")
         await reader
     finally:
-        committer.cancel()
-        reader.cancel()
-        await asyncio.gather(committer, reader, return_exceptions=True)
+        for task in (committer, reader, stopping):
+            task.cancel()
+        await asyncio.gather(committer, reader, stopping, return_exceptions=True)
 
 
 async def _read(chunks: AsyncIterator[bytes], committing: Committing, *, whole: bool) -> None:
     """Offer the lines of a body. Raises what is wrong with one."""
     rest = b""
     number = 0
-    async for chunk in chunks:
+    while (chunk := await _next(chunks)) is not None:
         *lines, rest = (rest + chunk).split(b"\n")
         for number, line in enumerate(lines, number + 1):  # noqa: B020  it counts on
             if (message := _message(line, number, whole=whole)) is not None:
@@ -197,6 +211,17 @@ async def _read(chunks: AsyncIterator[bytes], committing: Committing, *, whole: 
             raise _too_long(number + 1)
     if (message := _message(rest, number + 1, whole=whole)) is not None:
         committing.offer(message, len(rest))
+
+
+async def _next(chunks: AsyncIterator[bytes]) -> bytes | None:
+    """More of the body; None at its end. Raises BodyTimeout."""
+    try:
+        async with asyncio.timeout(IDLE_SECONDS):
+            return await anext(chunks, None)
+    except TimeoutError as error:
+        raise BodyTimeout(
+            f"nothing came for {IDLE_SECONDS:g} s: go on behind the last line that was committed"
+        ) from error
 
 
 def _message(line: bytes, number: int, *, whole: bool) -> bytes | Message | None:
