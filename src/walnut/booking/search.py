@@ -189,7 +189,9 @@ class Search:
             for opens, closes in islice(opened, at, None):
                 if opens >= end:
                     break
-                yield from _on_grid(resource, max(begin, opens), min(end, closes) - length, grid)
+                yield from _on_grid(
+                    resource, max(begin, opens), min(end, closes) - length, length, grid
+                )
 
     def nights(
         self,
@@ -345,7 +347,7 @@ def _divisor(wanted: int, grid: int) -> int:
     return next(fits, grid)
 
 
-def _on_grid(resource: Resource, first: int, last: int, grid: int) -> Iterator[int]:
+def _on_grid(resource: Resource, first: int, last: int, length: int, grid: int) -> Iterator[int]:
     """Moments from `first` to, and with, `last` that are so many seconds from midnight on the wall."""
     if first > last:
         return
@@ -354,11 +356,16 @@ def _on_grid(resource: Resource, first: int, last: int, grid: int) -> Iterator[i
         yield from range(first - first % -step, last + 1, step)
         return
     zone = zone_of(resource.zone)
-    date = date_at(first, zone)
-    while (midnight := at_wall(date, 0, zone)) <= last:
-        date += dt.timedelta(days=1)
-        end = min(at_wall(date, 0, zone), last + 1)
-        begin = max(midnight, first)
-        for at in range(begin - (begin - midnight) % -step, end, step):
-            if timed.on_grid(resource, at):
+    date, end = date_at(first, zone), date_at(last, zone)
+    before = 0
+    while date <= end:
+        for seconds in range(0, 86_400, grid):
+            at = at_wall(date, seconds, zone)
+            if (
+                max(first, before + 1) <= at <= last
+                and timed.on_grid(resource, at)
+                and timed.on_grid(resource, at + length)  # not if clocks change within it
+            ):
+                before = at
                 yield at
+        date += dt.timedelta(days=1)
