@@ -44,7 +44,7 @@ class Office:
 
     def add(self, *resources: Resource) -> None:
         for resource in resources:
-            self.store.call(self.bookings.resources.put, resource)
+            self.store.call(self.bookings.add, resource)
 
     def get(self, booking: Booking) -> Booking:
         return self.bookings.get(self.store, booking.id)

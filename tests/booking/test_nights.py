@@ -37,7 +37,7 @@ def stay(hotel: Office, arrive: int, depart: int, units: int = 1, rate: str = ""
 
 
 def say(hotel: Office, night: Night) -> None:
-    hotel.call(hotel.bookings.resources.put_night, night)
+    hotel.call(hotel.bookings.set_night, night)
 
 
 def test_a_stay_takes_each_of_its_nights_and_not_the_day_of_departure(hotel: Office) -> None:

@@ -34,7 +34,9 @@ from walnut.booking.model import (
     SECOND,
     Booking,
     Leg,
+    Night,
     Owned,
+    Resource,
     Want,
     moment,
 )
@@ -56,7 +58,8 @@ QUOTA_LOOKED_AT: Final = 1000
 
 Listener = Callable[[Transaction, str, Booking], object]
 """Told, within the transaction, what was done ("hold", "confirm", "change", ...) to which booking."""
-Freed = Callable[[Transaction, Sequence[Leg]], object]
+Freed = Callable[[Transaction, Sequence[str]], object]
+"""Told of which resources something became free."""
 
 
 class Bookings:
@@ -111,6 +114,26 @@ class Bookings:
                 yield self.get(reader, row.booking)
             last = row.booking
 
+    # -- resources ------------------------------------------------------------------------------
+
+    def add(self, tx: Transaction, resource: Resource) -> Resource:
+        """Add a resource, or change the one with its id; who waits for more of it is served.
+
+        Raises InvalidResource, UnknownZone, CapacityInUse."""
+        added = self.resources.put(tx, resource)
+        for freed in self.freed:
+            freed(tx, [resource.id])
+        return added
+
+    def set_night(self, tx: Transaction, night: Night) -> Night:
+        """Say what is special about a night of a room type, or of a rate of it.
+
+        Raises UnknownResource, InvalidResource, CapacityInUse."""
+        said = self.resources.put_night(tx, night)
+        for freed in self.freed:
+            freed(tx, [night.resource])
+        return said
+
     # -- beginning ------------------------------------------------------------------------------
 
     def quote(
@@ -124,7 +147,7 @@ class Bookings:
         """What it would cost now. Takes nothing; its price and terms are those of the hold that is
         made of it before it expires. Raises InvalidWant, Unavailable, UnknownResource."""
         plan = self.planner.plan(tx, _listed(want))
-        return self._begin(tx, plan, State.QUOTED, customer, seconds)
+        return self.begin(tx, plan, State.QUOTED, customer, seconds)
 
     def hold(
         self,
@@ -151,7 +174,7 @@ class Bookings:
             seconds = min(resource.hold for resource in plan.resources)
         elif not 1 <= seconds <= most:
             raise HoldLimit(f"a hold of {seconds} s: it may be 1 to {most} s here")
-        return self._begin(tx, plan, State.HELD, customer, seconds, note, series)
+        return self.begin(tx, plan, State.HELD, customer, seconds, note, series)
 
     def book(
         self,
@@ -166,7 +189,7 @@ class Bookings:
         """Hold and confirm at once. Raises as `hold`."""
         plan = self.planner.plan(tx, _listed(want), seen=seen)
         self._check_quota(tx, plan, customer, State.CONFIRMED)
-        return self._begin(tx, plan, State.CONFIRMED, customer, 0, note, series)
+        return self.begin(tx, plan, State.CONFIRMED, customer, 0, note, series)
 
     def hold_quoted(self, tx: Transaction, id_: str, want: Want | Sequence[Want]) -> Booking:
         """Take what was quoted, at the price and the terms of the quote. `want`: what it was for.
@@ -188,7 +211,7 @@ class Bookings:
         self.deadlines.set(tx, booking)
         return self._changed(tx, booking, Move.HOLD)
 
-    def _begin(
+    def begin(
         self,
         tx: Transaction,
         plan: Plan,
@@ -197,7 +220,9 @@ class Bookings:
         seconds: int,
         note: str = "",
         series: str = "",
+        waited: str = "",
     ) -> Booking:
+        """A booking of what was planned, in its first state."""
         if len(customer) > MOST_TEXT or len(note) > 10 * MOST_TEXT:
             raise InvalidWant(
                 f"a customer has an id of up to {MOST_TEXT} characters, a note ten times as many"
@@ -216,6 +241,7 @@ class Bookings:
             currency=plan.resources[0].currency,
             terms=plan.terms,
             tzdata=tzdata_version(),
+            waited=waited,
             series=series,
             note=note,
         )
@@ -430,8 +456,9 @@ class Bookings:
             listener(tx, what, booking)
 
     def _free(self, tx: Transaction, legs: Sequence[Leg]) -> None:
+        resources = sorted({leg.resource for leg in legs})
         for freed in self.freed:
-            freed(tx, legs)
+            freed(tx, resources)
 
 
 def _listed(want: Want | Sequence[Want]) -> Sequence[Want]:

@@ -54,6 +54,12 @@ class UnknownBooking(BookingError, LookupError):
     kind = "unknown-booking"
 
 
+class UnknownEntry(BookingError, LookupError):
+    """Nobody waits under this id: there never was such an entry, or it came to its end."""
+
+    kind = "unknown-entry"
+
+
 class UnknownZone(BookingError, ValueError):
     """A name is not that of a time zone."""
 

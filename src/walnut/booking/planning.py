@@ -96,17 +96,18 @@ class Planner:
         if not 1 <= len(wants) <= MOST_WANTS:
             raise InvalidWant(f"{len(wants)} things in one booking: it has 1 to {MOST_WANTS}")
         try:
-            return self._plan(tx, wants, old)
+            return self.attempt(tx, wants, old)
         except Full as full:
             lost = full
         if self._expire(tx, OVERDUE_AT_ONCE):
             try:
-                return self._plan(tx, wants, old)
+                return self.attempt(tx, wants, old)
             except Full as full:
                 lost = full
         raise self._taken(tx, wants, old, lost, seen)
 
-    def _plan(self, tx: Transaction, wants: Sequence[Want], old: Booking | None) -> Plan:
+    def attempt(self, tx: Transaction, wants: Sequence[Want], old: Booking | None = None) -> Plan:
+        """`plan`, as things stand. Raises Full where that raises Taken."""
         draft = Draft(self._calendar, tx)
         if old is not None:
             for leg in old.legs:
