@@ -38,7 +38,7 @@ class Deadlines:
         self.table = store.table(
             "booking.deadlines", Deadline, key=lambda row: (row.at, row.booking)
         )
-        self._ticks = store.table("booking.ticks", Tick, key=lambda row: row.second)
+        self.ticks = store.table("booking.ticks", Tick, key=lambda row: row.second)
         self._jobs = jobs
         self._expire = expire
         self._action = jobs.action(self._ring, "booking.expire")
@@ -58,12 +58,12 @@ class Deadlines:
         return list(self.table.scan(tx, stop=(tx.time // 1000 + 1,), limit=limit))
 
     def _tick(self, tx: Transaction, second: int) -> None:
-        if self._ticks.get(tx, second) is None:
-            self._ticks.put(tx, Tick(second))
+        if self.ticks.get(tx, second) is None:
+            self.ticks.put(tx, Tick(second))
             self._jobs.at(tx, moment(second * SECOND), self._action, second)
 
     def _ring(self, tx: Transaction, second: int) -> None:
         """The action of the timers."""
-        self._ticks.delete(tx, second)
+        self.ticks.delete(tx, second)
         if self._expire(tx, BATCH) == BATCH:  # perhaps more; after others had their turn
             self._tick(tx, micros(tx.now) // SECOND)

@@ -26,8 +26,10 @@ from walnut.booking.model import (
     Pool,
     Resource,
     SeatMap,
+    Time,
 )
 from walnut.booking.states import Standing, State
+from walnut.booking.waitlist import Entry, Waitlist
 from walnut.store.changes import Change
 from walnut.store.transaction import Reader
 
@@ -70,6 +72,8 @@ class History:
         self._having: dict[str, dict[str, list[Span]]] = {}
         self.ended: dict[str, int] = {}
         """How often each hold came to its end."""
+        self._waiting: dict[str, Entry] = {}
+        self._now = 0
 
     def follow(self, changes: Iterable[Change]) -> None:
         """Take in what happened."""
@@ -79,6 +83,7 @@ class History:
             if change.lsn != lsn:
                 self._check(touched, lsn)
                 touched, lsn = set(), change.lsn
+            self._now = int(change.time.timestamp() * 1e6)
             row = change.after
             if isinstance(row, Booking):
                 self._booking(row, change)
@@ -87,6 +92,8 @@ class History:
                 self.resources[row.id] = row
             elif isinstance(row, Night) and not row.rate and row.rooms is not None:
                 self._nights[row.resource, (row.date.toordinal() - 719_163)] = row.rooms
+            elif change.table == "booking.waiting":
+                self._entry(str(change.key), row, change.lsn)
         self._check(touched, lsn)
 
     def _booking(self, row: Booking, change: Change) -> None:
@@ -117,28 +124,89 @@ class History:
                 mine = self._having.setdefault(leg.resource, {}).setdefault(row.id, [])
                 mine += [Span(row.id, start, stop, leg.units) for start, stop in leg.spans]
 
+    def _entry(self, id_: str, row: object, lsn: int) -> None:
+        """An entry of a waitlist came, was offered something, or went."""
+        old = self._waiting.pop(id_, None)
+        if not isinstance(row, Entry):
+            return
+        self._promise(
+            old is None or not old.offer, f"entry {id_} was offered something twice, at LSN {lsn}"
+        )
+        if row.offer:
+            ahead = [
+                other.id
+                for other in self._waiting.values()
+                if not other.offer
+                and other.wants == row.wants
+                and (-other.weight, other.rank) < (-row.weight, row.rank)
+            ]
+            self._promise(
+                not ahead, f"entry {id_} was offered what {ahead} want, ahead of it, at LSN {lsn}"
+            )
+        self._waiting[id_] = row
+
+    def check_lines(self, waitlist: Waitlist, reader: Reader) -> None:
+        """The tables of a waitlist are what the log says."""
+        rows = {row.id: row for row in waitlist.entries.scan(reader)}
+        self._promise(rows == self._waiting, "the table of who waits is not what the log says")
+        for row in rows.values():
+            if row.offer:
+                held = self.bookings[row.offer].state is H
+                self._promise(held, f"entry {row.id} has an offer that is no hold")
+        lines = {(place.entry, place.resource) for place in waitlist.lines.scan(reader)}
+        wanted = {
+            (row.id, name)
+            for row in rows.values()
+            if not row.offer
+            for want in row.wants
+            for name in ([want.resource] if isinstance(want.resource, str) else want.resource)
+        }
+        self._promise(lines == wanted, f"lines {lines} are not those of who waits: {wanted}")
+
     def _check(self, touched: set[str], lsn: int) -> None:
         """No more than there is, wherever the bookings that changed have something."""
         for resource, having in self._having.items():
             for booking in touched & having.keys():
                 for span in having[booking]:
-                    self._check_span(resource, span, having, lsn)
+                    most = self._free(resource, span, having)
+                    self._promise(
+                        most >= 0, f"{-most} units too many of {resource} at {span}, LSN {lsn}"
+                    )
+        if self._waiting and touched:
+            self._check_waiting(lsn)
 
-    def _check_span(
-        self, resource: str, span: Span, having: dict[str, list[Span]], lsn: int
-    ) -> None:
+    def _free(self, resource: str, span: Span, having: dict[str, list[Span]]) -> int:
+        """The units that are left wherever there are the fewest on a span."""
         near = [
             other
             for spans in having.values()
             for other in spans
             if other.start < span.stop and span.start < other.stop
         ]
-        for at in {max(other.start, span.start) for other in near}:
-            used = sum(other.units for other in near if other.start <= at < other.stop)
-            most = self.capacity(resource, at)
-            self._promise(
-                used <= most, f"{used} of {most} units of {resource} at {at}, at LSN {lsn}"
-            )
+        edges = {max(other.start, span.start) for other in near} | {span.start}
+        return min(
+            self.capacity(resource, at)
+            - sum(other.units for other in near if other.start <= at < other.stop)
+            for at in edges
+        )
+
+    def _check_waiting(self, lsn: int) -> None:
+        """Nobody waits for a time that is free, after a transaction that changed bookings."""
+        for entry in self._waiting.values():
+            want = entry.wants[0]
+            if entry.offer or len(entry.wants) > 1 or not isinstance(want, Time):
+                continue
+            start, stop = (int(when.timestamp() * 1e6) for when in (want.start, want.end))
+            names = [want.resource] if isinstance(want.resource, str) else want.resource
+            for name in names if start > self._now + 2 else []:
+                kind = self.resources[name].kind
+                assert isinstance(kind, Exclusive | Pool)
+                span = Span("", start - kind.before * 10**6, stop + kind.after * 10**6, 0)
+                left = self._free(name, span, self._having.get(name, {}))
+                self._promise(
+                    left < want.units,
+                    f"entry {entry.id} waits for {want}, which is free at LSN {lsn}",
+                )
 
     def capacity(self, resource: str, at: int) -> int:
         """Units that there are at a place of a resource's line."""

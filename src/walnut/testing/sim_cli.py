@@ -13,6 +13,8 @@ import click
 from rich.console import Console
 from rich.progress import track
 
+from walnut.testing.booking_bugs import BOOKING_BUGS
+from walnut.testing.booking_simulator import simulate_booking
 from walnut.testing.bugs import BUGS, switched_on
 from walnut.testing.jobs_bugs import JOBS_BUGS
 from walnut.testing.jobs_simulator import simulate_jobs
@@ -20,7 +22,12 @@ from walnut.testing.simulator import Outcome, simulate
 from walnut.testing.store_bugs import STORE_BUGS
 from walnut.testing.store_simulator import simulate_store
 
-LIVES: Final = {"": simulate, "store": simulate_store, "jobs": simulate_jobs}
+LIVES: Final = {
+    "": simulate,
+    "store": simulate_store,
+    "jobs": simulate_jobs,
+    "booking": simulate_booking,
+}
 
 
 SEEDS_OF_A_POOL: Final = 800
@@ -37,9 +44,10 @@ SEEDS_OF_A_POOL: Final = 800
     "--store", "of", flag_value="store", help="Live the lives of whole stores, not of logs alone."
 )
 @click.option("--jobs", "of", flag_value="jobs", help="Live the lives of servers that run jobs.")
+@click.option("--booking", "of", flag_value="booking", help="Live the lives of bookings.")
 @click.option(
     "--bug",
-    type=click.Choice(sorted(BUGS | STORE_BUGS | JOBS_BUGS)),
+    type=click.Choice(sorted(BUGS | STORE_BUGS | JOBS_BUGS | BOOKING_BUGS)),
     help="Switch a deliberate bug on.",
 )
 def main(
@@ -52,7 +60,7 @@ def main(
     of: str | None,
     bug: str | None,
 ) -> None:
-    """Live the lives of logs, or of stores, or of jobs, on disks that fail, and check every promise.
+    """Live the lives of logs, or of stores, jobs or bookings, on disks that fail, and check every promise.
 
     Exits with 1 when a promise was broken, naming each seed and how to replay it.
     """
