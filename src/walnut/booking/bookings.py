@@ -44,6 +44,7 @@ from walnut.booking.planning import Plan, Planner
 from walnut.booking.resources import Resources
 from walnut.booking.search import Search
 from walnut.booking.states import MOVES, Move, Standing, State
+from walnut.booking.together import Together
 from walnut.booking.walls import tzdata_version
 from walnut.jobs.jobs import Jobs
 from walnut.store.store import Store
@@ -85,6 +86,8 @@ class Bookings:
         self.planner = Planner(
             self.calendar, self.resources, self.search, self.table, self.expire_due
         )
+        self.submit = Together(store).submit
+        """For coroutines: `await bookings.submit(bookings.hold, want)`. See `together`."""
         self.listeners: list[Listener] = []
         self.freed: list[Freed] = []
 

@@ -123,8 +123,11 @@ class Clients:
     # -- asking ---------------------------------------------------------------------------------
 
     async def _ask(self, function: Callable[..., Booking], *args: Any, **options: Any) -> Booking:
-        """Ask, and remember what was told."""
-        booking = await self.store.run(function, *args, **options)
+        """Ask, alone or together with others, and remember what was told."""
+        if self.rng.random() < 0.5:
+            booking = await self.store.run(function, *args, **options)
+        else:
+            booking = await self.bookings.submit(function, *args, **options)
         self._learn(booking)
         return booking
 
