@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
-from walnut.booking import terms
+from walnut.booking import lines, terms
 from walnut.booking.calendar import Calendar, Draft, width_of
 from walnut.booking.errors import (
     HoldExpired,
@@ -30,6 +30,7 @@ from walnut.booking.errors import (
     UnknownBooking,
 )
 from walnut.booking.expiry import Deadlines
+from walnut.booking.lines import Stretch
 from walnut.booking.model import (
     SECOND,
     Booking,
@@ -40,6 +41,7 @@ from walnut.booking.model import (
     Want,
     moment,
 )
+from walnut.booking.nightly import number_of
 from walnut.booking.planning import Plan, Planner
 from walnut.booking.resources import Resources
 from walnut.booking.search import Search
@@ -59,8 +61,8 @@ QUOTA_LOOKED_AT: Final = 1000
 
 Listener = Callable[[Transaction, str, Booking], object]
 """Told, within the transaction, what was done ("hold", "confirm", "change", ...) to which booking."""
-Freed = Callable[[Transaction, Sequence[str]], object]
-"""Told of which resources something became free."""
+Freed = Callable[[Transaction, str, list[Stretch] | None], object]
+"""Told of which resource something became free: which parts of its line, or None for any."""
 
 
 class Bookings:
@@ -83,9 +85,7 @@ class Bookings:
             "booking.owned", Owned, key=lambda row: (row.customer, row.start, row.booking)
         )
         self.deadlines = Deadlines(store, jobs, self.expire_due)
-        self.planner = Planner(
-            self.calendar, self.resources, self.search, self.table, self.expire_due
-        )
+        self.planner = Planner(self.calendar, self.resources, self.search, self.table, self._expire)
         self.submit = Together(store).submit
         """For coroutines: `await bookings.submit(bookings.hold, want)`. See `together`."""
         self.listeners: list[Listener] = []
@@ -125,7 +125,7 @@ class Bookings:
         Raises InvalidResource, UnknownZone, CapacityInUse."""
         added = self.resources.put(tx, resource)
         for freed in self.freed:
-            freed(tx, [resource.id])
+            freed(tx, resource.id, None)
         return added
 
     def set_night(self, tx: Transaction, night: Night) -> Night:
@@ -134,7 +134,7 @@ class Bookings:
         Raises UnknownResource, InvalidResource, CapacityInUse."""
         said = self.resources.put_night(tx, night)
         for freed in self.freed:
-            freed(tx, [night.resource])
+            freed(tx, night.resource, [lines.night(night.resource, number_of(night.date))])
         return said
 
     # -- beginning ------------------------------------------------------------------------------
@@ -372,8 +372,11 @@ class Bookings:
         A timer does this within a second of each deadline while jobs are run."""
         due = self.deadlines.due(tx, limit)
         for row in due:
-            self._end(tx, self.get(tx, row.booking), Move.EXPIRE)
+            self._expire(tx, self.get(tx, row.booking))
         return len(due)
+
+    def _expire(self, tx: Transaction, booking: Booking) -> None:
+        self._end(tx, booking, Move.EXPIRE)
 
     def _end(self, tx: Transaction, booking: Booking, move: Move) -> Booking:
         """It consumes nothing from now on."""
@@ -459,9 +462,10 @@ class Bookings:
             listener(tx, what, booking)
 
     def _free(self, tx: Transaction, legs: Sequence[Leg]) -> None:
-        resources = sorted({leg.resource for leg in legs})
-        for freed in self.freed:
-            freed(tx, resources)
+        for leg in legs:
+            parts = lines.freed(self.resources.need(tx, leg.resource), leg)
+            for freed in self.freed:
+                freed(tx, leg.resource, parts)
 
 
 def _listed(want: Want | Sequence[Want]) -> Sequence[Want]:

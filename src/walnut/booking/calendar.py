@@ -33,7 +33,8 @@ from walnut.store.store import Store
 from walnut.store.transaction import Reader, Transaction
 
 LOOKED_AT: Final = 256
-"""Allocations looked at to find those in the way of something: of a large pool most are."""
+"""Allocations looked at to find those in the way of something: of a large pool most are. Overdue holds
+beyond these are ended by their timers."""
 
 Span = tuple[int, int]
 Most = Callable[[int], int]

@@ -7,7 +7,7 @@ A deadline that was met leaves its row behind for nobody: it is deleted by what 
 second is set once, however many holds end in it, and one that finds nothing does nothing.
 
 A hold is over at its deadline, not when the timer gets to it: confirming looks at the time of its own
-transaction, and whoever is in need of what is held expires it first (`Bookings`).
+transaction, and whoever is in need of what is held ends it first (`planning`).
 
 What must stay true: a booking with a deadline has one row here, and a timer is set for its second, or is
 about to have been; both go with the transaction that ends it.
@@ -23,8 +23,9 @@ from walnut.jobs.jobs import Jobs
 from walnut.store.store import Store
 from walnut.store.transaction import Transaction
 
-BATCH: Final = 256
-"""Bookings that expire in one transaction: others wait meanwhile."""
+BATCH: Final = 16
+"""Bookings that expire in one transaction: others wait meanwhile, and what is freed may be offered to as
+many who wait, all in one record."""
 
 
 class Deadlines:

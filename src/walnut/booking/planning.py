@@ -1,7 +1,8 @@
 """From what is wanted to what can be had: all of it or nothing.
 
     wants ─▶ legs on a draft ─▶ Plan          nothing is written yet
-                └─ not enough ─▶ end what is overdue, once ─▶ again ─▶ Taken, with what is free instead
+                └─ not enough ─▶ end what is in the way and overdue, try again
+                                   └─ nothing is ─▶ Taken, with what is free instead
 
 What must stay true: planning writes nothing but the ends of holds that are overdue, which would come
 anyway; so who catches what it raises, and goes on with the transaction, has not taken a part of it.
@@ -15,7 +16,7 @@ from typing import Final
 import msgspec
 
 from walnut.booking import nightly, seating, terms, timed
-from walnut.booking.calendar import Calendar, Draft, Full, Most, width_of
+from walnut.booking.calendar import LOOKED_AT, Calendar, Draft, Full, Most, width_of
 from walnut.booking.errors import Blocker, InvalidWant, Taken, Unavailable
 from walnut.booking.model import (
     DAY,
@@ -34,7 +35,7 @@ from walnut.booking.model import (
 from walnut.booking.nightly import date_of
 from walnut.booking.resources import Resources
 from walnut.booking.search import Search
-from walnut.booking.states import State
+from walnut.booking.states import Standing, State
 from walnut.store.table import Table
 from walnut.store.transaction import Transaction
 
@@ -43,8 +44,8 @@ MOST_WANTS: Final = 100
 MOST_CHOICES: Final = 100
 """Resources of which any will do."""
 BLOCKERS_TOLD: Final = 5
-OVERDUE_AT_ONCE: Final = 1000
-"""Overdue holds that are ended by somebody in need of a place, if no timer did it."""
+OVERDUE_AT_ONCE: Final = 16
+"""Overdue holds that are ended by somebody in need of their places, before a timer did it."""
 
 
 class Plan(msgspec.Struct):
@@ -70,7 +71,7 @@ class Planner:
 
     Args:
         bookings: to tell who is in the way.
-        expire: ends what is overdue, up to a number; returns how many there were.
+        expire: ends an overdue hold.
     """
 
     def __init__(
@@ -79,7 +80,7 @@ class Planner:
         resources: Resources,
         search: Search,
         bookings: Table[Booking],
-        expire: Callable[[Transaction, int], int],
+        expire: Callable[[Transaction, Booking], object],
     ) -> None:
         self._calendar = calendar
         self._resources = resources
@@ -95,16 +96,29 @@ class Planner:
         Raises InvalidWant, Unavailable, UnknownResource."""
         if not 1 <= len(wants) <= MOST_WANTS:
             raise InvalidWant(f"{len(wants)} things in one booking: it has 1 to {MOST_WANTS}")
-        try:
-            return self.attempt(tx, wants, old)
-        except Full as full:
-            lost = full
-        if self._expire(tx, OVERDUE_AT_ONCE):
+        ended = 0
+        while True:
             try:
                 return self.attempt(tx, wants, old)
             except Full as full:
-                lost = full
-        raise self._taken(tx, wants, old, lost, seen)
+                overdue = self._overdue(tx, full) if ended < OVERDUE_AT_ONCE else []
+                if not overdue:
+                    raise self._taken(tx, wants, old, full, seen) from None
+            for booking in overdue:
+                self._expire(tx, booking)
+            ended += len(overdue)
+
+    def _overdue(self, tx: Transaction, full: Full) -> list[Booking]:
+        """Holds that are in the way and past their deadline."""
+        found: dict[str, Booking] = {}
+        for row in self._calendar.within(tx, full.resource, full.span, LOOKED_AT):
+            if row.standing is Standing.PENDING and row.booking not in found:
+                booking = self._bookings.get(tx, row.booking)
+                if booking is not None and booking.deadline <= tx.time // 1000:
+                    found[row.booking] = booking
+            if len(found) == OVERDUE_AT_ONCE:
+                break
+        return list(found.values())
 
     def attempt(self, tx: Transaction, wants: Sequence[Want], old: Booking | None = None) -> Plan:
         """`plan`, as things stand. Raises Full where that raises Taken."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 from unittest.mock import patch
 
@@ -262,19 +262,22 @@ def _booking_lets_the_line_wait() -> Patches:
 
 
 def _booking_serves_the_last_first() -> Patches:
-    """The line is served from its end."""
-    honest = Waitlist._serve
+    """Who came last goes first."""
+    honest = Waitlist.join
 
-    def serve(self: Waitlist, tx: Transaction, resources: Sequence[str]) -> None:
-        scan = self.lines.scan
+    def join(self: Waitlist, tx: Transaction, *args: Any, **options: Any) -> Entry:
+        ranks = self._ranks
 
-        def backwards(*args: Any, **options: Any) -> Iterable[Any]:
-            return scan(*args, **options, reverse=True)
+        class Downwards:
+            def next(self, tx: Transaction) -> int:
+                return 10**6 - ranks.next(tx)
 
-        with patch.object(self.lines, "scan", backwards):
-            honest(self, tx, resources)
+        with patch.object(self, "_ranks", Downwards()):
+            entry = honest(self, tx, *args, **options)
+        entry.rank = 10**6 - entry.rank
+        return self.entries.put(tx, entry)
 
-    return [patch.object(Waitlist, "_serve", serve)]
+    return [patch.object(Waitlist, "join", join)]
 
 
 def _booking_offers_twice() -> Patches:

@@ -153,13 +153,15 @@ class History:
             if row.offer:
                 held = self.bookings[row.offer].state is H
                 self._promise(held, f"entry {row.id} has an offer that is no hold")
-        lines = {(place.entry, place.resource) for place in waitlist.lines.scan(reader)}
+        lines = {
+            (one.entry, one.resource, one.page, one.start, one.stop)
+            for one in waitlist.lines.scan(reader)
+        }
         wanted = {
-            (row.id, name)
+            (row.id, line.resource, line.page, line.start, line.stop)
             for row in rows.values()
             if not row.offer
-            for want in row.wants
-            for name in ([want.resource] if isinstance(want.resource, str) else want.resource)
+            for line in row.lines
         }
         self._promise(lines == wanted, f"lines {lines} are not those of who waits: {wanted}")
 
