@@ -85,21 +85,34 @@ class Calendar:
                 yield number, Steps(page.times, page.levels)
 
     def gaps(
-        self, reader: Reader, resource: str, width: int, span: Span, most: int
+        self,
+        reader: Reader,
+        resource: str,
+        width: int,
+        span: Span,
+        most: int,
+        least: int = 1,
     ) -> Iterator[Span]:
-        """The parts of a span in which at most so many units are used, as long as they can be."""
+        """The parts of a span in which at most so many units are used, as long as they can be, if
+        they are at least so long.
+
+        Some 0.1 us for each step on the pages: bench, booking-search."""
         start, stop = span
-        begin = start
+        opened: int | None = start
         numbers = range(start // width, -(-stop // width))
         for number, steps in self.steps(reader, resource, numbers):
             base = number * width
-            left, right = max(start - base, 0), min(stop - base, width)
-            for opens, closes in _over(steps, left, right, most):
-                if base + opens > begin:
-                    yield begin, base + opens
-                begin = base + closes
-        if begin < stop:
-            yield begin, stop
+            for time, level in zip(steps.times, steps.levels, strict=True):
+                if level > most:
+                    if opened is not None:
+                        end = min(base + time, stop)
+                        if end - opened >= least:
+                            yield opened, end
+                        opened = None
+                elif opened is None:
+                    opened = max(base + time, start)
+        if opened is not None and stop - opened >= least:
+            yield opened, stop
 
     def within(self, reader: Reader, resource: str, span: Span, limit: int) -> Iterator[Allocation]:
         """Allocations in the way of a span, the latest first, among the last `LOOKED_AT` that begin
@@ -112,17 +125,6 @@ class Calendar:
                 limit -= 1
                 if not limit:
                     return
-
-
-def _over(steps: Steps, start: int, stop: int, most: int) -> Iterator[Span]:
-    """The parts of [start, stop) in which the level is over `most`."""
-    begin = start
-    for opens, closes in steps.gaps(start, stop, most):
-        if opens > begin:
-            yield begin, opens
-        begin = closes
-    if begin < stop:
-        yield begin, stop
 
 
 class Draft:

@@ -178,11 +178,14 @@ class Search:
         opened = [(first, last)] if always_open(resource) else open_between(resource, first, last)
         at = 0
         gaps = self._calendar.gaps(
-            reader, resource.id, DAY, (first - before, last + after), timed.most_of(kind) - units
+            reader,
+            resource.id,
+            DAY,
+            (first - before, last + after),
+            timed.most_of(kind) - units,
+            least,
         )
         for begin, end in gaps:
-            if end - begin < least:
-                continue
             begin, end = begin + before, end - after  # noqa: PLW2901  the part that can be booked
             while at < len(opened) and opened[at][1] <= begin:
                 at += 1
