@@ -207,7 +207,7 @@ class Bookings:
         self._check_quota(tx, plan, booking.customer, State.HELD)
         self.deadlines.clear(tx, booking)
         booking.state = State.HELD
-        booking.made = tx.time // 1000
+        booking.quoted, booking.made = booking.made, tx.time // 1000
         booking.deadline = booking.made + SECOND * min(one.hold for one in plan.resources)
         plan.draft.write()
         plan.draft.allocate(booking, Standing.PENDING)

@@ -254,7 +254,8 @@ class Booking(msgspec.Struct, omit_defaults=True):
     Attributes:
         version: counts its changes: the ETag of who changes it.
         deadline: moment at which it expires, of a quote or a hold.
-        made: moment at which it was held, or quoted. changed: of the last change. lsn: of that, too.
+        made: moment at which it was held, booked or quoted. quoted: moment of the quote that became it.
+        changed: moment of the last change. lsn: of that, too.
         price, currency, terms: as they were when it was made.
         fee: cents that are due although it was cancelled, or nobody came.
         tzdata: version of the time zone database that its local times were read with.
@@ -275,6 +276,7 @@ class Booking(msgspec.Struct, omit_defaults=True):
     currency: str = "EUR"
     terms: Terms = Terms()
     fee: int = 0
+    quoted: int = 0
     tzdata: str = ""
     waited: str = ""
     series: str = ""
