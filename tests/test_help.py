@@ -14,6 +14,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from tests.booking.office import fill as fill_office
 from tests.jobs.office import fill
 from tests.log.helpers import SMALL
 from tests.store.helpers import SMALL as STORE
@@ -90,6 +91,9 @@ def test_the_examples_in_every_help_text_work(path: str, newcomer: Path) -> None
     if path.startswith("walnut jobs"):
         with Store(newcomer / "work", STORE) as store:
             fill(store)
+    if path.startswith("walnut booking"):
+        with Store(newcomer / "office", STORE) as store:
+            fill_office(store)
     examples = re.findall(r"^ +\$ (.+)$", result.stdout, re.MULTILINE)
     assert any(f"{path} " in example for example in examples)
     for example in examples:

@@ -21,6 +21,8 @@ from typing import Any, NoReturn
 
 import click
 
+from walnut.booking.cli import booking
+from walnut.booking.errors import BookingError
 from walnut.jobs.cli import jobs
 from walnut.jobs.errors import JobsError
 from walnut.log import LogError
@@ -49,7 +51,7 @@ class Root(click.Group):
             if sys.stderr.isatty():
                 click.echo(err=True)  # ends the line on which the terminal wrote ^C
             raise click.exceptions.Exit(INTERRUPTED) from None
-        except (LogError, StoreError, JobsError) as error:
+        except (LogError, StoreError, JobsError, BookingError) as error:
             raise click.ClickException(str(error)) from error
         except OSError as error:
             raise click.ClickException(_say(error)) from error
@@ -96,6 +98,7 @@ def walnut() -> None:
 walnut.add_command(log)
 walnut.add_command(store)
 walnut.add_command(jobs)
+walnut.add_command(booking)
 
 
 def main() -> None:

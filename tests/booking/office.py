@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from tests.store.helpers import SMALL
-from walnut.booking import Booking, Bookings, Resource
+from walnut.booking import Booking, Bookings, Exclusive, Resource, Time
 from walnut.jobs import Jobs
 from walnut.store import Meta, Store
 from walnut.testing.booking_checks import History, check_tables
@@ -86,3 +86,15 @@ def at(text: str) -> dt.datetime:
     if len(text) <= 5:
         text = f"2030-05-01T{text}"
     return dt.datetime.fromisoformat(text).replace(tzinfo=dt.UTC)
+
+
+def fill(store: Store) -> None:
+    """A room that is booked twice in May 2030, as commands meet it: the clock of the store is real."""
+    bookings = Bookings(store, Jobs(store))
+    horizon = 10 * 366 * 86_400
+    room = Resource(id="room", kind=Exclusive(), zone="Europe/Berlin", horizon=horizon)
+    store.call(bookings.add, room)
+    for day in (2, 4):
+        start = dt.datetime(2030, 5, day, 10)  # noqa: DTZ001  on the wall
+        want = Time("room", start, start + dt.timedelta(hours=1))
+        store.by(Meta("ann", "by phone")).call(bookings.book, want)

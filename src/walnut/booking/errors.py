@@ -54,6 +54,12 @@ class UnknownBooking(BookingError, LookupError):
     kind = "unknown-booking"
 
 
+class NoBookings(BookingError, LookupError):
+    """The store has no tables of bookings."""
+
+    kind = "no-bookings"
+
+
 class UnknownEntry(BookingError, LookupError):
     """Nobody waits under this id: there never was such an entry, or it came to its end."""
 

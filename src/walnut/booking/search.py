@@ -45,6 +45,7 @@ from walnut.booking.resources import Resources
 from walnut.booking.seating import name_of
 from walnut.booking.steps import Steps
 from walnut.booking.walls import at_wall, date_at, resolve, zone_of
+from walnut.store.remote import StoreReader
 from walnut.store.snapshot import Snapshot
 from walnut.store.store import Store
 from walnut.store.transaction import Reader, Transaction
@@ -330,7 +331,7 @@ class Search:
             return nullcontext((snapshot, snapshot.lsn))
         if isinstance(reader, Transaction):
             return nullcontext((reader, reader.lsn - 1))
-        if isinstance(reader, Snapshot):
+        if isinstance(reader, Snapshot | StoreReader):
             return nullcontext((reader, reader.lsn))
         raise TypeError(
             f"{reader!r} is not of one moment: give a transaction, a snapshot or the store"
