@@ -18,7 +18,7 @@ from walnut.log.cli.arguments import examples
 @click.group(
     epilog=examples(
         "walnut booking resources office",
-        "walnut booking list office room --from 2030-05-01 --to 2030-06-01",
+        "walnut booking list office room --from 2030-05-01",
     )
 )
 def booking() -> None:

@@ -86,20 +86,20 @@ def book(
 
 
 @click.command(
-    epilog=examples(
-        "walnut booking list office room --ids | head -1 | xargs walnut booking cancel office"
-    )
+    epilog=examples("walnut booking list office room --ids | xargs walnut booking cancel office")
 )
 @arguments.directory
-@click.argument("booking")
-@click.option("--version", type=int, help="Only if this is its version.")
+@click.argument("bookings", metavar="BOOKING...", nargs=-1, required=True)
+@click.option("--version", type=int, help="Only if this is the version of each.")
 @arguments.who
 @arguments.why
-def cancel(directory: str, booking: str, version: int | None, principal: str, reason: str) -> None:
-    """Give back what BOOKING has; the fee of its terms is due."""
+def cancel(
+    directory: str, bookings: tuple[str, ...], version: int | None, principal: str, reason: str
+) -> None:
+    """Give back what each BOOKING has, all of them or none; the fee of its terms is due."""
 
-    def cancelled(bookings: Bookings) -> Callable[..., Any]:
-        return lambda tx: bookings.cancel(tx, booking, version=version)
+    def cancelled(opened: Bookings) -> Callable[..., Any]:
+        return lambda tx: [opened.cancel(tx, id_, version=version) for id_ in bookings]
 
-    ended = run(directory, Meta(principal, reason), cancelled)
-    arguments.say(arguments.shown(ended))
+    for ended in run(directory, Meta(principal, reason), cancelled):
+        arguments.say(arguments.shown(ended))

@@ -69,31 +69,30 @@ def micros_of(length: dt.timedelta) -> int:
 
 
 @click.command(
-    epilog=examples("walnut booking list office room --ids | xargs -n1 walnut booking show office")
+    epilog=examples("walnut booking list office room --ids | xargs walnut booking show office")
 )
 @arguments.directory
-@click.argument("booking")
-def show(directory: str, booking: str) -> None:
-    """Print BOOKING, and then what happened to it: when, what, by whom and why."""
+@click.argument("bookings", metavar="BOOKING...", nargs=-1, required=True)
+def show(directory: str, bookings: tuple[str, ...]) -> None:
+    """Print each BOOKING, and then what happened to it: what, by whom and why."""
     with StoreReader(directory) as reader:
         overview = overview_of(reader)
-        row = need(overview, reader, booking)
-        arguments.say(arguments.shown(row))
-        for event in history(overview.bookings, reader.log, reader.keyring, row).events:
-            told = {"lsn": event.lsn, "time": event.time, "what": event.what}
-            arguments.say(told | {"by": event.by, "why": event.why})
+        for booking in bookings:
+            row = need(overview, reader, booking)
+            arguments.say(arguments.shown(row))
+            for event in history(overview.bookings, reader.log, reader.keyring, row).events:
+                told = {"lsn": event.lsn, "time": event.time, "what": event.what}
+                arguments.say(told | {"by": event.by, "why": event.why})
 
 
 @click.command(
-    epilog=examples(
-        "walnut booking free office room --from 2030-05-02 --to 2030-05-03 --minutes 60"
-    )
+    epilog=examples("walnut booking free office room 60 --from 2030-05-02 --to 2030-05-03")
 )
 @arguments.directory
 @arguments.resource
+@click.argument("minutes", type=click.IntRange(min=1))
 @arguments.begin
 @arguments.finish
-@click.option("--minutes", type=click.IntRange(min=1), required=True, help="How long it takes.")
 @click.option("--step", type=click.IntRange(min=1), help="Minutes from one start to the next.")
 @click.option("--units", type=click.IntRange(min=1), default=1, show_default=True)
 @click.option("--now", type=arguments.TIME, help="As if it were then; by default it is now.")
@@ -107,7 +106,7 @@ def free(
     units: int,
     now: dt.datetime | None,
 ) -> None:
-    """Print times that are free of RESOURCE, which is booked by time."""
+    """Print times of so many MINUTES that are free of RESOURCE, which is booked by time."""
     with StoreReader(directory) as reader:
         found = overview_of(reader).search.slots(
             reader,
