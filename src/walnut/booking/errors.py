@@ -66,6 +66,18 @@ class UnknownEntry(BookingError, LookupError):
     kind = "unknown-entry"
 
 
+class UnknownSale(BookingError, LookupError):
+    """There is no sale with this id."""
+
+    kind = "unknown-sale"
+
+
+class NotYourTurn(BookingError):
+    """Somebody is not let in: not yet, not any more, or they do not stand in line."""
+
+    kind = "not-your-turn"
+
+
 class UnknownZone(BookingError, ValueError):
     """A name is not that of a time zone."""
 

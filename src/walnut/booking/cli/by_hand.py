@@ -34,9 +34,7 @@ def run(
 
 
 @click.command(
-    epilog=examples(
-        'echo \'{"id":"desk","kind":{"type":"exclusive"}}\' | walnut booking add office'
-    )
+    epilog=examples("walnut booking resources office | head -1 | walnut booking add office")
 )
 @arguments.directory
 @click.argument("file", type=click.File("rb"), default="-")
