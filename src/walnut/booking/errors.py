@@ -66,6 +66,12 @@ class UnknownEntry(BookingError, LookupError):
     kind = "unknown-entry"
 
 
+class UnknownSeries(BookingError, LookupError):
+    """There is no series of bookings with this id."""
+
+    kind = "unknown-series"
+
+
 class UnknownSale(BookingError, LookupError):
     """There is no sale with this id."""
 
