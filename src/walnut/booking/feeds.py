@@ -74,7 +74,8 @@ def free_busy(
         part.add("freebusy", [(one.start, one.end)])
     calendar = _empty(resource)
     calendar.add_component(part)
-    return calendar.to_ical()
+    data: bytes = calendar.to_ical()
+    return data
 
 
 def _calendar(name: str, legs: Iterable[tuple[Booking, int, Leg]]) -> bytes:
@@ -82,7 +83,8 @@ def _calendar(name: str, legs: Iterable[tuple[Booking, int, Leg]]) -> bytes:
     for booking, number, leg in legs:
         calendar.add_component(_event(booking, number, leg))
     calendar.add_missing_timezones()
-    return calendar.to_ical()
+    data: bytes = calendar.to_ical()
+    return data
 
 
 def _empty(name: str) -> Calendar:
