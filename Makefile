@@ -8,7 +8,7 @@ PYTHON ?=
 
 # Debian packages that tests need. As root they are installed; otherwise the tests that miss them
 # are listed at the end as not run.
-TEST_PACKAGES :=
+TEST_PACKAGES := chromium
 
 BIN    := .venv/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --only-binary :all:
@@ -17,9 +17,12 @@ REPORT := .build/pytest.xml
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: run test bench lint sim soak clean help packages
+.PHONY: run log test bench lint sim soak clean help packages
 
-run: .venv/.ready ## append a real file to a log, verify it, show it (FILE=path; else a log of this machine)
+run: .venv/.ready ## start Walnut with a demo data set, in .build/run, and say what to try (ONCE=1: and end)
+	@$(BIN)/python -m walnut.server.demo.newcomer $(if $(ONCE),--once)
+
+log: .venv/.ready ## append a real file to a log, verify it, show it (FILE=path; else a log of this machine)
 	@$(BIN)/python -m walnut.log.demo $(if $(FILE),"$(FILE)")
 
 test: lint packages ## linters, types, all tests, the simulators; then what could not be run
@@ -27,6 +30,7 @@ test: lint packages ## linters, types, all tests, the simulators; then what coul
 	$(BIN)/walnut-sim --seeds $(SEEDS)
 	$(BIN)/walnut-sim --store --seeds $(SEEDS)
 	$(BIN)/walnut-sim --jobs --seeds $(JOBS_SEEDS)
+	$(BIN)/walnut-sim --topics --seeds $(JOBS_SEEDS)
 	$(BIN)/walnut-sim --booking --seeds $(JOBS_SEEDS)
 	@$(BIN)/python tools/closing_report.py $(REPORT)
 
@@ -39,10 +43,11 @@ lint: .venv/.ready-dev ## ruff, formatting, import layers, types
 	$(BIN)/lint-imports --no-logo --cache-dir .build/imports
 	$(BIN)/mypy
 
-sim: .venv/.ready-dev ## the simulators alone, of the log, the store, jobs and booking (SEEDS=2000, or SEED=17 to replay one)
+sim: .venv/.ready-dev ## the simulators alone, of the log, the store, jobs, topics and booking (SEEDS=2000, or SEED=17 to replay one)
 	$(BIN)/walnut-sim $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
 	$(BIN)/walnut-sim --store $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
 	$(BIN)/walnut-sim --jobs $(if $(SEED),--seed $(SEED),--seeds $(JOBS_SEEDS))
+	$(BIN)/walnut-sim --topics $(if $(SEED),--seed $(SEED),--seeds $(JOBS_SEEDS))
 	$(BIN)/walnut-sim --booking $(if $(SEED),--seed $(SEED),--seeds $(JOBS_SEEDS))
 
 soak: SEEDS = 20000
@@ -50,6 +55,7 @@ soak: .venv/.ready-dev ## the simulators for some ten minutes (SEEDS=20000)
 	$(BIN)/walnut-sim --seeds $(SEEDS)
 	$(BIN)/walnut-sim --store --seeds $(SEEDS)
 	$(BIN)/walnut-sim --jobs --seeds $(JOBS_SEEDS)
+	$(BIN)/walnut-sim --topics --seeds $(JOBS_SEEDS)
 	$(BIN)/walnut-sim --booking --seeds $(JOBS_SEEDS)
 
 clean: ## remove the environment and everything built
@@ -64,7 +70,7 @@ help: ## this list
 
 .venv/.ready: pyproject.toml tools/venv.sh
 	@PYTHON="$(PYTHON)" tools/venv.sh
-	$(PIP) --editable .
+	$(PIP) --editable '.[server]'
 	@touch $@
 
 .venv/.ready-dev .venv/.ready-bench: .venv/.ready-%: .venv/.ready

@@ -17,8 +17,9 @@ from bench.peers import contestants
 from bench.rows import ROWS as LOG_ROWS
 from bench.rows import machine
 from bench.store_rows import STORE_ROWS
+from bench.topics_rows import TOPICS_ROWS
 
-ROWS = LOG_ROWS | STORE_ROWS | JOBS_ROWS | BOOKING_ROWS
+ROWS = LOG_ROWS | STORE_ROWS | TOPICS_ROWS | JOBS_ROWS | BOOKING_ROWS
 
 
 @click.command()

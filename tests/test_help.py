@@ -17,18 +17,26 @@ from click.testing import CliRunner
 from tests.booking.office import fill as fill_office
 from tests.jobs.office import fill
 from tests.log.helpers import SMALL
+from tests.server.process import Process
 from tests.store.helpers import SMALL as STORE
 from walnut.cli import walnut
 from walnut.log import Log
+from walnut.server.access.tokens import Tokens, Wanted
+from walnut.server.directory import running_in
 from walnut.store import Store
 from walnut.store.document import Document
+from walnut.topics import Topics
+from walnut.web.caller import Caller
 
 WALNUT = [sys.executable, "-m", "walnut.cli"]
 
 
 def commands(group: click.Group, path: str = "walnut") -> Iterator[tuple[str, click.Command]]:
     yield path, group
-    for name, command in group.commands.items():
+    ctx = click.Context(group)
+    for name in group.list_commands(ctx):
+        command = group.get_command(ctx, name)
+        assert command is not None
         if isinstance(command, click.Group):
             yield from commands(command, f"{path} {name}")
         else:
@@ -78,7 +86,10 @@ def make_shop(home: Path) -> None:
     with Store(home / "shop", STORE) as store:
         notes = store.table("notes", Document, key=lambda note: note.key)
         rooms = program["tables"](store)
+        topics = Topics(store)
         with store.transaction() as tx:
+            topics.create(tx, "orders")
+            topics.append(tx, "orders", [b"order 1", b"order 2", b"order 3"])
             notes.put(tx, Document("n1", "buy walnuts"))
             for number in (1, 2):
                 rooms.put(tx, program["Room"]("h1", number))
@@ -94,15 +105,51 @@ def test_the_examples_in_every_help_text_work(path: str, newcomer: Path) -> None
     if path.startswith("walnut booking"):
         with Store(newcomer / "office", STORE) as store:
             fill_office(store)
+    if path.startswith("walnut token"):
+        with Store(newcomer / "walnut-data" / "store", STORE) as store:
+            Tokens(store).create_now(Wanted(name="old", scopes=("*",)), Caller("test", ("*",), ""))
     examples = re.findall(r"^ +\$ (.+)$", result.stdout, re.MULTILINE)
     assert any(f"{path} " in example for example in examples)
+    serving = Process(newcomer / "walnut-data").ready() if path in SERVED else None
+    try:
+        run_examples(examples, newcomer)
+    finally:
+        if serving is not None:
+            with serving:
+                os.kill(running_in(newcomer / "walnut-data").pid, signal.SIGTERM)
+                serving.end()
+
+
+SERVED = {"walnut restart", "walnut demo"}
+"""Commands whose examples want a server."""
+
+
+def run_examples(examples: list[str], newcomer: Path) -> None:
     for example in examples:
+        if example.startswith("walnut serve"):
+            with subprocess.Popen(
+                shlex.split(example),
+                cwd=newcomer,
+                stderr=subprocess.PIPE,
+                text=True,
+                env={**os.environ, "WALNUT_SERVER__PORT": "0", "WALNUT_CONSOLE__ENABLED": "false"},
+            ) as process:
+                assert process.stderr is not None
+                said = ""
+                while '"ready"' not in said:
+                    line = process.stderr.readline()
+                    assert line, said
+                    said += line
+                process.send_signal(signal.SIGINT)
+                process.stderr.read()
+                assert process.wait(60) == 0
+            continue
         if "--follow" in example:
             with subprocess.Popen(
                 shlex.split(example), cwd=newcomer, stdout=subprocess.PIPE, stderr=subprocess.PIPE
             ) as process:
                 assert process.stdout is not None
-                assert process.stdout.readline().startswith((b"record ", b'{"lsn":'))
+                assert process.stdout.readline().startswith((b"record ", b'{"lsn":', b'{"offset":'))
                 process.send_signal(signal.SIGINT)
                 assert process.wait(30) == 130
             continue

@@ -1,4 +1,4 @@
-"""`make run`, as a newcomer sees it."""
+"""`make log`, as a newcomer sees it."""
 
 import os
 import re
@@ -16,7 +16,7 @@ PROGRAM = [sys.executable, "-m", "walnut.log.demo"]
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A directory like the one `make run` runs in."""
+    """A directory like the one `make log` runs in."""
     program = tmp_path / ".venv" / "bin" / "walnut"
     program.parent.mkdir(parents=True)
     program.write_text(f'#!/bin/sh\nexec {sys.executable} -m walnut.cli "$@"\n')

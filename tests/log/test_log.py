@@ -11,11 +11,13 @@ from tests.log.helpers import SMALL, abandon, contents, segment_files
 from walnut.log import Log, LogOptions, LogReader
 from walnut.log.errors import (
     LogClosed,
+    LogFailed,
     LsnTruncated,
     LsnUnknown,
     StaleSequence,
     WaitTimeout,
 )
+from walnut.testing.disk import SimDisk
 
 
 def test_lsns_are_dense_from_one_and_survive_a_reopen(tmp_path: Path) -> None:
@@ -392,3 +394,20 @@ def test_stat_tells_ends_segments_and_slots(tmp_path: Path) -> None:
                 assert stat.segments[0].next_lsn == stat.segments[1].first_lsn
                 assert stat.bytes == sum(f.stat().st_size for f in segment_files(tmp_path))
                 assert [(s.name, s.lsn, s.lag) for s in stat.slots] == [("indexer", 100, 401)]
+
+
+def test_whoever_asks_is_told_when_the_log_is_closed_or_has_failed(tmp_path: Path) -> None:
+    told: list[str] = []
+    with Log(tmp_path / "closed", SMALL) as log:
+        log.when_over(lambda: told.append("closed"))
+        log.append(b"x")
+        assert not told
+    assert {*told} == {"closed"}
+    disk = SimDisk()
+    failing = Log("sim", LogOptions(disk=disk, background=False))
+    failing.when_over(lambda: told.append("failed"))
+    disk.faults.fail_sync_after = 0
+    with pytest.raises(LogFailed):
+        failing.append(b"x")
+    assert told[-1] == "failed"
+    failing.close()

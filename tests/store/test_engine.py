@@ -16,6 +16,7 @@ from walnut.log.disk import RealDisk
 from walnut.store import RocksOptions
 from walnut.store.engine import Batch, Engine, OpenEngine, View, applied_lsn
 from walnut.store.errors import TablesFailed, TablesLost
+from walnut.store.rocks import RocksView
 from walnut.testing.disk import SimDisk
 from walnut.testing.engine import OpenModel
 
@@ -171,4 +172,20 @@ def test_rocksdb_killed_at_any_moment_holds_the_state_after_some_batch(tmp_path:
         assert lsn >= flushed
         values = {value[:-100] for _, value in engine.walk(b"k", b"l")}
         assert values == ({b"%d" % lsn} if lsn else set())
+        engine.close()
+
+
+def test_a_snapshot_shows_every_row_however_large_and_fetches_few_at_a_time(tmp_path: Path) -> None:
+    sizes = [10, 100_000, 65_536, 1, 0, 65_535, 200_000] * 40
+    rows: dict[bytes, bytes | None] = {
+        b"\x01%04d" % number: bytes(size) for number, size in enumerate(sizes)
+    }
+    for engine, _ in both(tmp_path):
+        engine.write(Batch(rows, []), 1)
+        moment = engine.snapshot()
+        assert everything(moment) == list(rows.items())
+        assert everything(moment, reverse=True) == list(reversed(rows.items()))
+        if isinstance(moment, RocksView):
+            fetched = [*moment._forwards(b"\x01", b"\x02"), *moment._backwards(b"\x01", b"\x02")]
+            assert [len(value) for _, value in fetched] == [10, 100_000, 200_000]
         engine.close()

@@ -16,8 +16,8 @@ import msgspec
 
 from walnut.booking.model import Booking
 from walnut.booking.states import State
-from walnut.jobs.history import lsn_at
 from walnut.log.readable import Readable
+from walnut.log.seek import lsn_at
 from walnut.store.keyring import Keyring
 from walnut.store.keys import encode
 from walnut.store.record import unpack, utc

@@ -11,13 +11,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
 from walnut.jobs.model import Job, State
 from walnut.jobs.overview import JobTables
 from walnut.log.readable import Readable
+from walnut.log.seek import lsn_at
+from walnut.store.keyring import Keyring
 from walnut.store.keys import encode
 from walnut.store.record import unpack, utc
 from walnut.store.remote import StoreReader
@@ -31,6 +33,25 @@ REPORT_EVERY: Final = 4096
 
 Progressed = Callable[[int, int], None]
 """Is told what is done and what there is to do."""
+
+
+class Sight(Protocol):
+    """A state of a store and the log that led to it: a `StoreReader` is one."""
+
+    @property
+    def log(self) -> Readable:
+        """The log."""
+
+    @property
+    def lsn(self) -> int:
+        """It is the state after this one."""
+
+    @property
+    def keyring(self) -> Keyring:
+        """Opens what is sealed."""
+
+    def read(self, key: bytes) -> bytes | None:
+        """See `Reader.read`."""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,19 +82,8 @@ class History(msgspec.Struct, frozen=True):
     whole: bool
 
 
-def lsn_at(log: Readable, time: int) -> int:
-    """The LSN of the first record written at this time or later; the next one, if there is none."""
-    position = log.position()
-    low, high = position.first_lsn, position.durable_lsn + 1
-    while low < high:
-        middle = (low + high) // 2
-        record = next(iter(log.read(middle, middle + 1)))
-        low, high = (low, middle) if record.time >= time else (middle + 1, high)
-    return low
-
-
 def history(
-    tables: JobTables, store: StoreReader, job: Job, progress: Progressed = lambda _done, _all: None
+    tables: JobTables, store: Sight, job: Job, progress: Progressed = lambda _done, _all: None
 ) -> History:
     """What happened to a job. Reads the log from when it was enqueued, and decodes little of it."""
     key = tables.jobs.prefix + encode(job.id)

@@ -33,6 +33,7 @@ from walnut.jobs.ledger import CANCELLED, Ledger, nobody
 from walnut.jobs.loop_thread import LoopThread
 from walnut.jobs.model import SECOND, Job, JobsOptions, Late, Missed, Schedule, State, Timer
 from walnut.jobs.outcome import MOST_SECONDS, Failure, Outcome, Success
+from walnut.jobs.overview import JobTables
 from walnut.jobs.recurrence import Recurrence
 from walnut.jobs.registry import Action
 from walnut.jobs.steps import Steps
@@ -77,6 +78,8 @@ class Jobs(Declaring):
         self._timers = Timers(store, self._ledger, self._registry)
         self._timers.begin = self._begin
         self._steps = Steps(store, self._ledger)
+        self.tables = JobTables(self._ledger, self._timers, self._steps)
+        """For `walnut.jobs.overview`, which reads them for people to see."""
         self._timers.waken = self._steps.waken
         self._submissions = Submissions(store, self.enqueue)
         self._leases = Leases(self._ledger)

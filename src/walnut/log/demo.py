@@ -1,4 +1,4 @@
-"""`make run`: a real file goes into a log, the log is verified, and what happened is shown.
+"""`make log`: a real file goes into a log, the log is verified, and what happened is shown.
 
 python -m walnut.log.demo [FILE]
 """
@@ -95,7 +95,7 @@ def main(file: str | None) -> None:
             screen.print(records_table(last))
             print_next(screen, run.last_lsn)
     except BrokenPipeError:
-        sys.exit(141)  # whoever read this went away, as in `make run | head`
+        sys.exit(141)  # whoever read this went away, as in `make log | head`
     except (LogError, OSError) as error:
         text = str(error)
         if isinstance(error, OSError) and error.filename:
@@ -117,7 +117,7 @@ def find_file() -> Path:
                     return Path(name)
         except OSError:
             continue
-    raise LogError("found no file to append: name one, as in `make run FILE=/path/to/a.log`")
+    raise LogError("found no file to append: name one, as in `make log FILE=/path/to/a.log`")
 
 
 def append_lines(path: Path, to: Path) -> Run:

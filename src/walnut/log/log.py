@@ -15,7 +15,7 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Protocol, Self, cast
 
@@ -102,6 +102,7 @@ class Log(Readable):
         self._writer = self._make_writer(opened)
         self._durable = self._writer.durable_lsn
         self._follower: Follower | None = None
+        self._when_over: list[Callable[[], object]] = []
         background = self.options.background
         self._flusher = Flusher(self._lead) if background else None
         self._commit = GroupCommit(
@@ -112,7 +113,7 @@ class Log(Readable):
             flusher=self._flusher,
             metrics=self.metrics,
             refused=self._tell_refused,
-            stopped=self._arrivals.announce,
+            stopped=self._tell_over,
         )
         seconds = (
             self.options.sync_seconds if self.options.sync == "interval" else HOUSEKEEPING_SECONDS
@@ -315,6 +316,16 @@ class Log(Readable):
         anyone who waits for it. One follower; what it raises stops the log as a failed sync does."""
         with self._commit.exclusive():
             self._follower = follower
+
+    def when_over(self, function: Callable[[], object]) -> None:
+        """Have `function()` called when the log was closed or has failed, perhaps more than once: for
+        waking those who wait for what will not come. It is quick, and raises nothing."""
+        self._when_over.append(function)
+
+    def _tell_over(self) -> None:
+        self._arrivals.announce()
+        for function in self._when_over:
+            function()
 
     def _sync_written(self) -> None:
         """Sync what was written, as the leader. Raises LogFailed, LogClosed."""
@@ -550,7 +561,7 @@ class Log(Readable):
                 self._commit.stop(LogClosed(f"{self.path} was closed: open it again to go on"))
                 self._writer.close()
                 self._lock_file.close()
-                self._arrivals.announce()
+                self._tell_over()
         for thread in (self._keeper, self._flusher):
             if thread is not None:
                 thread.stop()

@@ -30,6 +30,7 @@ from walnut.store.catalog import (
 )
 from walnut.store.errors import AlreadyDefined, InvalidSetting, SchemaChanged, UnknownSchema
 from walnut.store.keys import Key
+from walnut.store.record import NOBODY, Meta
 from walnut.store.schema import Codec
 from walnut.store.sequence import OwnSequence
 from walnut.store.table import Index, Table
@@ -88,6 +89,7 @@ class Declarations:
         subject: Callable[[Row], str] | None,
         *,
         before: bool,
+        meta: Meta = NOBODY,
     ) -> Table[Row]:
         """Make a table known, and make it if it is new. Raises as `Store.table`."""
         if codec.table in self.declared:
@@ -95,7 +97,7 @@ class Declarations:
                 f"{codec.table} was declared before in this process: declare each table once, and "
                 "hand it on"
             )
-        info = self._store.call_at_start(
+        info = self._store.by(meta).call_at_start(
             self._register, codec.table, codec, subjects=subject is not None, before=before
         )
         table = Table(info, codec, key, subject)

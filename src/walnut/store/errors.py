@@ -27,6 +27,26 @@ class UnknownTable(StoreError, LookupError):
     """No table of this name exists in the store."""
 
 
+class UnknownRow(StoreError, LookupError):
+    """No row has the key that was asked for."""
+
+
+class UnknownIndex(StoreError, LookupError):
+    """The table has no index of this name, or none that this process declared."""
+
+
+class UnknownBackup(StoreError, LookupError):
+    """No place for backups has this name, or the place holds no such backup."""
+
+
+class TableNotWritable(StoreError):
+    """A table was to be written by somebody who does not know what must hold in it."""
+
+
+class BackupRunning(StoreError):
+    """A backup to a place was asked for while another one to it is under way."""
+
+
 class AlreadyDefined(StoreError):
     """A table or an index of this name was declared before, and differently."""
 

@@ -6,9 +6,10 @@ together or not at all.
 
 from __future__ import annotations
 
+import functools
 import typing
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import msgspec
 
@@ -17,6 +18,8 @@ from walnut.store.errors import KeyReused, WrongType
 from walnut.store.table import Table
 from walnut.store.transaction import Transaction
 
+P = ParamSpec("P")
+T = TypeVar("T")
 _FORGOTTEN_AT_ONCE = 1000
 
 
@@ -72,6 +75,20 @@ def name_of(function: Callable[..., Any] | str) -> str:
     if isinstance(function, str):
         return function
     return getattr(function, "__qualname__", None) or repr(function)
+
+
+def fingerprinted(
+    function: Callable[Concatenate[Transaction, P], T], fingerprint: str
+) -> Callable[Concatenate[Transaction, P], T]:
+    """The same function under a name that tells what it is given: so that an idempotency key which
+    comes again with something else is KeyReused, and not answered with what it brought before."""
+
+    @functools.wraps(function)
+    def same(tx: Transaction, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return function(tx, *args, **kwargs)
+
+    same.__qualname__ = f"{name_of(function)} of {fingerprint}"
+    return same
 
 
 def _result_type(function: Callable[..., Any]) -> Any:

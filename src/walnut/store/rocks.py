@@ -26,6 +26,9 @@ from walnut.store.errors import TablesFailed, TablesLost
 
 MIB = 1 << 20
 _CHUNK = 256
+"""Rows that a snapshot's scan fetches at once, under one lock."""
+_CHUNK_BYTES = 64 << 10
+"""And bytes of them, at least one row: a scan may want no more than the first, and rows may be large."""
 
 
 class RocksOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -182,16 +185,17 @@ class RocksView:
         """See `View.walk`."""
         while chunk := self._backwards(start, stop) if reverse else self._forwards(start, stop):
             yield from chunk
-            if len(chunk) < _CHUNK:
-                return
             start, stop = (start, chunk[-1][0]) if reverse else (chunk[-1][0] + b"\0", stop)
 
     def _forwards(self, start: bytes, stop: bytes) -> list[tuple[bytes, bytes]]:
         with self._lock:
-            at, chunk = self._iterator, list[tuple[bytes, bytes]]()
+            at, chunk, held = self._iterator, list[tuple[bytes, bytes]](), 0
             at.seek(start)
-            while at.valid() and (key := at.key()) < stop and len(chunk) < _CHUNK:
-                chunk.append((key, at.value()))
+            while at.valid() and (key := at.key()) < stop:
+                chunk.append((key, value := at.value()))
+                held += len(value)
+                if len(chunk) == _CHUNK or held >= _CHUNK_BYTES:
+                    return chunk
                 at.next()
             if not at.valid():
                 _check(at, self._path)
@@ -199,12 +203,15 @@ class RocksView:
 
     def _backwards(self, start: bytes, stop: bytes) -> list[tuple[bytes, bytes]]:
         with self._lock:
-            at, chunk = self._iterator, list[tuple[bytes, bytes]]()
+            at, chunk, held = self._iterator, list[tuple[bytes, bytes]](), 0
             at.seek_for_prev(stop)
             if at.valid() and at.key() == stop:
                 at.prev()
-            while at.valid() and (key := at.key()) >= start and len(chunk) < _CHUNK:
-                chunk.append((key, at.value()))
+            while at.valid() and (key := at.key()) >= start:
+                chunk.append((key, value := at.value()))
+                held += len(value)
+                if len(chunk) == _CHUNK or held >= _CHUNK_BYTES:
+                    return chunk
                 at.prev()
             if not at.valid():
                 _check(at, self._path)

@@ -14,7 +14,15 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -124,6 +132,7 @@ class Store(Caller):
         upgrade: Mapping[int, Upgrade] | None = None,
         subject: Callable[[Row], str] | None = None,
         before: bool = False,
+        meta: Meta = NOBODY,
     ) -> Table[Row]:
         """The table of this name, made if it is not there yet.
 
@@ -136,6 +145,7 @@ class Store(Caller):
             subject: gives whom a row is about. Such rows are encrypted with the subject's key before
                 they enter the log, and can be erased (`erase`). Their keys are not encrypted.
             before: the log keeps what rows were before each change, for the feed and for `rewind`.
+            meta: in whose name the table is made, if it is new.
 
         Raises:
             SchemaChanged, UnknownSchema: the fields are not those of this number, or an upgrade is
@@ -146,11 +156,15 @@ class Store(Caller):
         codec = Codec(
             name, row, schema=schema, upgrades=upgrade, value_bytes=self.options.value_bytes
         )
-        return self._declared.declare(codec, key, subject, before=before)
+        return self._declared.declare(codec, key, subject, before=before, meta=meta)
 
     def tables(self) -> list[str]:
         """The names of all tables in the store, declared here or not."""
         return [info.name for info in self._declared.catalog.scan(self)]
+
+    def declared_names(self) -> Collection[str]:
+        """The names of the tables that were declared in this process."""
+        return self._declared.declared.keys()
 
     def declared(self, name: str) -> Table[Any]:
         """The table of this name as it was declared in this process. Raises UnknownTable."""
@@ -164,6 +178,10 @@ class Store(Caller):
     def info(self, name: str) -> TableInfo | None:
         """What the store knows of a table, declared here or not; None if there is none."""
         return self._declared.catalog.get(self, name)
+
+    def infos(self) -> dict[int, TableInfo]:
+        """What the store knows of all tables, by their numbers."""
+        return self._declared.by_id(self)
 
     def sequence(self, name: str) -> NumberSequence:
         """A sequence: numbers from 1, each given once, without gaps."""
@@ -252,7 +270,7 @@ class Store(Caller):
 
         To hold the log back for a reader that comes and goes, give it a slot: `store.log.slot`.
         Raises LsnTruncated if the log no longer reaches back to `since`."""
-        return self._feed(tables).read(since or self.log.first_lsn - 1, upto)
+        return self.feed(tables).read(since or self.log.first_lsn - 1, upto)
 
     def follow(
         self,
@@ -264,7 +282,7 @@ class Store(Caller):
         """The changes after LSN `since` (from now on, if None) as they come; ends when the store is
         closed, or after `timeout` seconds without a transaction. For threads."""
         begin = self.log.durable_lsn if since is None else since
-        return self._feed(tables).tail(begin, timeout)
+        return self.feed(tables).tail(begin, timeout)
 
     def afollow(
         self,
@@ -275,16 +293,17 @@ class Store(Caller):
     ) -> AsyncIterator[Change]:
         """`follow` for coroutines."""
         begin = self.log.durable_lsn if since is None else since
-        return self._feed(tables).atail(begin, timeout)
+        return self.feed(tables).atail(begin, timeout)
 
     def rewind(self, first: int, last: int) -> Rewind:
         """The transaction that undoes LSN `first` to `last`, for tables that keep before-images. Look
         at its `changes`; then `store.call(plan.apply)`.
 
         Raises NotRewindable, LsnTruncated."""
-        return Rewind(self._feed(None), self.log, first, last)
+        return Rewind(self.feed(None), self.log, first, last)
 
-    def _feed(self, tables: Iterable[str] | None) -> Feed:
+    def feed(self, tables: Iterable[str] | None = None) -> Feed:
+        """What reads the changes in records of the log, of these tables alone. Raises UnknownTable."""
         self._check_open()
         only = None if tables is None else set(tables)
         known = self._declared.by_id(self)

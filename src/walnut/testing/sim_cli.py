@@ -21,11 +21,14 @@ from walnut.testing.jobs_simulator import simulate_jobs
 from walnut.testing.simulator import Outcome, simulate
 from walnut.testing.store_bugs import STORE_BUGS
 from walnut.testing.store_simulator import simulate_store
+from walnut.testing.topics_bugs import TOPICS_BUGS
+from walnut.testing.topics_simulator import simulate_topics
 
 LIVES: Final = {
     "": simulate,
     "store": simulate_store,
     "jobs": simulate_jobs,
+    "topics": simulate_topics,
     "booking": simulate_booking,
 }
 
@@ -44,10 +47,11 @@ SEEDS_OF_A_POOL: Final = 800
     "--store", "of", flag_value="store", help="Live the lives of whole stores, not of logs alone."
 )
 @click.option("--jobs", "of", flag_value="jobs", help="Live the lives of servers that run jobs.")
+@click.option("--topics", "of", flag_value="topics", help="Live the lives of stores with topics.")
 @click.option("--booking", "of", flag_value="booking", help="Live the lives of bookings.")
 @click.option(
     "--bug",
-    type=click.Choice(sorted(BUGS | STORE_BUGS | JOBS_BUGS | BOOKING_BUGS)),
+    type=click.Choice(sorted(BUGS | STORE_BUGS | JOBS_BUGS | TOPICS_BUGS | BOOKING_BUGS)),
     help="Switch a deliberate bug on.",
 )
 def main(
@@ -60,7 +64,7 @@ def main(
     of: str | None,
     bug: str | None,
 ) -> None:
-    """Live the lives of logs, or of stores, jobs or bookings, on disks that fail, and check every promise.
+    """Live the lives of logs, of stores, jobs, topics or bookings, on disks that fail; check every promise.
 
     Exits with 1 when a promise was broken, naming each seed and how to replay it.
     """

@@ -30,8 +30,8 @@ def jobs() -> None:
     """The jobs, timers and queues in the store at DIR: see them, put right what went wrong.
 
     list, show, dead, timers and top only read: use them while a program runs the jobs. retry,
-    cancel, drop, pause and resume write, so they need the store while no program has it open; a
-    program does the same by its `walnut.Jobs`.
+    cancel, drop, pause and resume write: a server that has the store open does it for them; while
+    a program has it, only that can, by its `walnut.Jobs`.
 
     A JOB is an id, or so many of its first digits, at least 8, that no other job's id begins with
     them: what `list` shows will do.

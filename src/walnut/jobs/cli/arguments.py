@@ -12,18 +12,16 @@ from typing import Any, Final, NamedTuple
 
 import click
 
-from walnut.jobs.jobs import Jobs
+from walnut.client.address import is_url
 from walnut.jobs.model import State
 from walnut.jobs.overview import MIN_DIGITS, JobTables, Which, find, id_of, in_order, tables_of
-from walnut.log.errors import LogLocked
 from walnut.store.cli import arguments
-from walnut.store.record import Meta
 from walnut.store.remote import StoreReader
-from walnut.store.store import Store
 
 STATES: Final = [state.name.lower() for state in State]
 
 directory = arguments.directory
+place = arguments.place
 format_ = click.option(
     "--format", "format_", type=click.Choice(["table", "json"]), default="table",
     show_default=True, help="A table for people, or a line of JSON each, with times in UTC.",
@@ -95,30 +93,11 @@ def open_anew(path: str) -> Opened:
 def find_all(path: str, beginnings: Sequence[str]) -> list[str]:
     """The ids that begin so, each once, in an order in which they can be retried.
 
-    Raises UnknownJob, AmbiguousJob."""
+    A server finds them itself. Raises UnknownJob, AmbiguousJob."""
+    if is_url(path):
+        return list(dict.fromkeys(beginnings))
     with open_to_read(path) as (reader, tables):
         return in_order(find(tables, reader, beginning) for beginning in beginnings)
-
-
-class Hand:
-    """The store and its jobs, open to be changed, and in whose name."""
-
-    def __init__(self, store: Store, meta: Meta) -> None:
-        self.jobs = Jobs(store)
-        self.store = store.by(meta)
-
-
-@contextmanager
-def open_to_write(path: str, principal: str, reason: str) -> Iterator[Hand]:
-    """The jobs at a path; its tables exist, as they were read before."""
-    try:
-        store = arguments.open_to_write(path)
-    except LogLocked as error:
-        raise click.ClickException(
-            f"{error}. Until it ends, only that program can do this, by its walnut.Jobs"
-        ) from error
-    with store:
-        yield Hand(store, Meta(principal, reason))
 
 
 def which(

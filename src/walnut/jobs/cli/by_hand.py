@@ -6,18 +6,21 @@ is named and holds up no other.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Concatenate, Final
+from typing import Final
 
 import click
 
+from walnut.client.address import is_url, parse
+from walnut.client.errors import Refused
+from walnut.client.place import client_of
 from walnut.jobs.cli import arguments
-from walnut.jobs.errors import JobsError, NotPossible
+from walnut.jobs.cli.hands import Deed, Hand, open_to_write
+from walnut.jobs.errors import JobsError, NotPossible, UnknownQueue
+from walnut.jobs.model import Pause
 from walnut.jobs.overview import Which, check_names, dead, in_order, pauses
 from walnut.log.cli.arguments import examples
 from walnut.log.show import count, moment
 from walnut.store.errors import StoreError
-from walnut.store.transaction import Transaction
 
 AT_ONCE: Final = 256
 """Transactions under way together, which share what the disk costs."""
@@ -32,7 +35,7 @@ AT_ONCE: Final = 256
         "walnut jobs retry work --all-dead --task app.send --why 'server is back'",
     )
 )
-@arguments.directory
+@arguments.place
 @arguments.some_jobs
 @click.option("--all-dead", is_flag=True, help="All dead letters.")
 @click.option("--task", metavar="TASK", help="With --all-dead: of this task.")
@@ -58,17 +61,29 @@ def retry(
     if task is not None and not all_dead:
         raise click.UsageError("--task says which of --all-dead")
     if all_dead:
-        with arguments.open_to_read(directory) as (reader, tables):
-            which = Which(task=task)
-            ids = in_order(dead(tables, reader, which))
-            if not ids:
-                check_names(tables, reader, which)
-                click.echo("no dead letters")
-                return
+        ids = _dead(directory, task)
+        if not ids:
+            click.echo("no dead letters")
+            return
     else:
         ids = arguments.find_all(directory, jobs)
-    with arguments.open_to_write(directory, principal, reason) as hand:
-        _each(hand, ids, "retried", hand.jobs.retry)
+    with open_to_write(directory, principal, reason) as hand:
+        _each(hand, ids, "retried", "retry")
+
+
+def _dead(directory: str, task: str | None) -> list[str]:
+    """The ids of all dead letters, in an order in which they can be retried.
+
+    Raises UnknownTask if there are none, as there is no such task."""
+    if is_url(directory):
+        with client_of(parse(directory)) as client:
+            return [job["id"] for job in client.jobs.dead(task=task)][::-1]
+    with arguments.open_to_read(directory) as (reader, tables):
+        which = Which(task=task)
+        ids = in_order(dead(tables, reader, which))
+        if not ids:
+            check_names(tables, reader, which)
+        return ids
 
 
 @click.command(
@@ -76,7 +91,7 @@ def retry(
         "walnut jobs cancel work $(walnut jobs list work --limit 1 --format ids)",
     )
 )
-@arguments.directory
+@arguments.place
 @arguments.some_jobs
 @arguments.who
 @arguments.why
@@ -87,8 +102,8 @@ def cancel(directory: str, jobs: tuple[str, ...], principal: str, reason: str) -
     done, and the exit code is 1.
     """
     ids = arguments.find_all(directory, _named(jobs))[::-1]  # or one would take the others with it
-    with arguments.open_to_write(directory, principal, reason) as hand:
-        _each(hand, ids, "cancelled", hand.jobs.cancel, reason)
+    with open_to_write(directory, principal, reason) as hand:
+        _each(hand, ids, "cancelled", "cancel")
 
 
 @click.command(
@@ -96,7 +111,7 @@ def cancel(directory: str, jobs: tuple[str, ...], principal: str, reason: str) -
         "walnut jobs dead work --format ids | xargs -r walnut jobs drop work",
     )
 )
-@arguments.directory
+@arguments.place
 @arguments.some_jobs
 @arguments.who
 @arguments.why
@@ -109,8 +124,8 @@ def drop(directory: str, jobs: tuple[str, ...], principal: str, reason: str) -> 
     ids = arguments.find_all(directory, _named(jobs))[
         ::-1
     ]  # as a result is kept while it is needed
-    with arguments.open_to_write(directory, principal, reason) as hand:
-        _each(hand, ids, "dropped", hand.jobs.drop)
+    with open_to_write(directory, principal, reason) as hand:
+        _each(hand, ids, "dropped", "drop")
 
 
 def _named(jobs: tuple[str, ...]) -> tuple[str, ...]:
@@ -119,22 +134,15 @@ def _named(jobs: tuple[str, ...]) -> tuple[str, ...]:
     return jobs
 
 
-def _each(
-    hand: arguments.Hand,
-    ids: list[str],
-    done: str,
-    function: Callable[Concatenate[Transaction, str, ...], object],
-    *args: Any,
-) -> None:
+def _each(hand: Hand, ids: list[str], done: str, deed: Deed) -> None:
     """Do it to each of them, and say to how many and why not to others."""
     refused: list[str] = []
     for begin in range(0, len(ids), AT_ONCE):
-        some = ids[begin : begin + AT_ONCE]
-        answers = [hand.store.submit(function, id_, *args) for id_ in some]
-        for answer in answers:
+        waits = [hand.begin(deed, id_) for id_ in ids[begin : begin + AT_ONCE]]
+        for wait in waits:
             try:
-                answer.wait()
-            except (JobsError, StoreError) as error:
+                wait()
+            except (JobsError, StoreError, Refused) as error:
                 refused.append(str(error))
     if len(ids) > len(refused):
         click.echo(f"{count(len(ids) - len(refused), 'job')} {done}")
@@ -153,7 +161,7 @@ def _each(
         "walnut jobs pause work reports --new",
     )
 )
-@arguments.directory
+@arguments.place
 @click.argument("queue")
 @click.option("--new", is_flag=True, help="Also if no job is of this queue yet.")
 @arguments.who
@@ -163,34 +171,52 @@ def pause(directory: str, queue: str, principal: str, reason: str, *, new: bool)
 
     It stays paused when the program that runs the jobs is started again.
     """
-    with arguments.open_to_read(directory) as (reader, tables):
-        known = pauses(tables, reader).get(queue)
-        if known is not None:
-            by = f" by {known.by}" if known.by else ""
-            click.echo(f"{queue} is paused already, since {moment(known.since)}{by}")
-            return
-        if not new:
-            check_names(tables, reader, Which(queue=queue))
-    with arguments.open_to_write(directory, principal, reason) as hand:
-        hand.store.call(hand.jobs.pause, queue)
+    known = _pauses(directory, None if new else queue).get(queue)
+    if known is not None:
+        by = f" by {known.by}" if known.by else ""
+        click.echo(f"{queue} is paused already, since {moment(known.since)}{by}")
+        return
+    with open_to_write(directory, principal, reason) as hand:
+        hand.pause(queue)
     click.echo(f"{queue} is paused")
 
 
 @click.command(
     epilog=examples("walnut jobs pause work mail", "walnut jobs resume work mail --by ann")
 )
-@arguments.directory
+@arguments.place
 @click.argument("queue")
 @arguments.who
 @arguments.why
 def resume(directory: str, queue: str, principal: str, reason: str) -> None:
     """Go on with QUEUE, which was paused. Exits with 1 if it is not."""
-    with arguments.open_to_read(directory) as (reader, tables):
-        paused = pauses(tables, reader)
+    paused = _pauses(directory, None)
     if queue not in paused:
         raise NotPossible(
             f"{queue} is not paused; these are: {', '.join(sorted(paused)) or 'none'}"
         )
-    with arguments.open_to_write(directory, principal, reason) as hand:
-        hand.store.call(hand.jobs.resume, queue)
+    with open_to_write(directory, principal, reason) as hand:
+        hand.resume(queue)
     click.echo(f"{queue} goes on")
+
+
+def _pauses(directory: str, known: str | None) -> dict[str, Pause]:
+    """The queues that are paused. Raises UnknownQueue: there is none of the name `known`."""
+    if not is_url(directory):
+        with arguments.open_to_read(directory) as (reader, tables):
+            found = pauses(tables, reader)
+            if known is not None and known not in found:
+                check_names(tables, reader, Which(queue=known))
+            return found
+    with client_of(parse(directory)) as client:
+        queues = client.jobs.queues()
+    names = [one.queue for one in queues]
+    if known is not None and known not in names:
+        raise UnknownQueue(
+            f"no job is of the queue {known!r}; there are: {', '.join(names) or 'none'}"
+        )
+    return {
+        one.queue: Pause(one.queue, one.paused["since"], one.paused["by"])
+        for one in queues
+        if one.paused is not None
+    }

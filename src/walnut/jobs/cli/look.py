@@ -11,10 +11,13 @@ import click
 from rich.console import Console
 from rich.text import Text
 
+from walnut.client.address import is_url, parse
+from walnut.client.place import client_of
 from walnut.jobs.cli import arguments, views
 from walnut.jobs.history import History, history, told
 from walnut.jobs.model import Job
 from walnut.jobs.overview import (
+    SHOWN_DIGITS,
     Which,
     check_names,
     find,
@@ -51,7 +54,7 @@ in_format = click.option(
         "walnut jobs list work --task app.send --limit 1 --format json",
     ),
 )
-@arguments.directory
+@arguments.place
 @click.option(
     "--state", "states", multiple=True, metavar="STATE",
     type=click.Choice(arguments.STATES, case_sensitive=False),
@@ -79,6 +82,12 @@ def list_(
     another chance. Jobs that are done or cancelled are kept for a day, if the program says nothing
     else.
     """
+    if is_url(directory):
+        with client_of(parse(directory)) as client:
+            named = tuple(state.lower() for state in states)
+            rows = client.jobs.list(states=named, queue=queue, task=task, tenant=tenant)
+            _print_served(islice(rows, limit), format_, dead=False)
+        return
     which = arguments.which(queue, task, tenant, states)
     with arguments.open_to_read(directory) as opened:
         jobs = islice(listing(opened.tables, opened.reader, which), limit)
@@ -92,7 +101,7 @@ def list_(
         "walnut jobs dead work --format ids | xargs -r walnut jobs retry work",
     )
 )
-@arguments.directory
+@arguments.place
 @arguments.queue
 @arguments.task
 @arguments.tenant
@@ -111,6 +120,11 @@ def dead(
     Those come first that died last. They stay until somebody retries or drops them. JSON has the
     traceback as well.
     """
+    if is_url(directory):
+        with client_of(parse(directory)) as client:
+            rows = client.jobs.dead(queue=queue, task=task, tenant=tenant)
+            _print_served(islice(rows, limit), format_, dead=True)
+        return
     which = arguments.which(queue, task, tenant)
     with arguments.open_to_read(directory) as opened:
         jobs = islice(dead_jobs(opened.tables, opened.reader, which), limit)
@@ -137,12 +151,32 @@ def _print(
     if not found:
         check_names(tables, reader, which)
     if format_ == "table":
-        if rows:
-            out = console()
-            layout = views.DEAD_ROWS if dead else views.JOB_ROWS
-            out.print(layout.table(rows, out.width))
+        _print_rows(rows, dead=dead)
+
+
+def _print_served(jobs: Iterable[dict[str, Any]], format_: str, *, dead: bool) -> None:
+    """Jobs as a server told them."""
+    now = time.time_ns()
+    rows = []
+    for job in jobs:
+        if format_ == "ids":
+            click.echo(job["id"])
+        elif format_ == "json":
+            write_out(values.jsonl(job))
         else:
-            click.echo("no dead letters" if dead else "no jobs")
+            row = views.dead_row if dead else views.job_row
+            rows.append(row(views.job_of(job), job["id"][:SHOWN_DIGITS], now))
+    if format_ == "table":
+        _print_rows(rows, dead=dead)
+
+
+def _print_rows(rows: list[dict[str, str]], *, dead: bool) -> None:
+    if rows:
+        out = console()
+        layout = views.DEAD_ROWS if dead else views.JOB_ROWS
+        out.print(layout.table(rows, out.width))
+    else:
+        click.echo("no dead letters" if dead else "no jobs")
 
 
 # -- show ---------------------------------------------------------------------------------------
@@ -154,7 +188,7 @@ def _print(
         "walnut jobs show work $(walnut jobs dead work --format ids) --format json",
     )
 )
-@arguments.directory
+@arguments.place
 @click.argument("job", type=arguments.JOB)
 @arguments.format_
 def show(directory: str, job: str, format_: str) -> None:
@@ -163,6 +197,14 @@ def show(directory: str, job: str, format_: str) -> None:
     For a workflow, its steps. Its history is read from the log: when it came into which state, and
     for what was done by hand by whom and why.
     """
+    if is_url(directory):
+        if format_ != "json":
+            raise click.UsageError(
+                "a job of a server that is elsewhere is shown with --format json"
+            )
+        with client_of(parse(directory)) as client:
+            write_out(values.jsonl(client.jobs.get(job, past=True)))
+        return
     with arguments.open_to_read(directory) as (reader, tables):
         row = find(tables, reader, job)
         before = tables.jobs.get_many(reader, row.after)

@@ -9,6 +9,7 @@ What must stay true: nothing that a task said or was given can move a terminal's
 from __future__ import annotations
 
 import base64
+import datetime as dt
 from typing import Any, Final
 
 import msgspec
@@ -99,6 +100,38 @@ def job_object(job: Job, *, trace: bool = False) -> dict[str, Any]:
         "text": job.text,
         "error": error_object(job.error, trace=trace),
     }
+
+
+def job_of(found: dict[str, Any]) -> Job:
+    """A job of what `job_object` told of it: enough to show it as a row."""
+    error = found["error"]
+    return Job(
+        id=found["id"],
+        task=found["task"],
+        state=State[found["state"].upper()],
+        arguments=b"",
+        queue=found["queue"],
+        runs=found["runs"],
+        rank=0,
+        created=_ns(found["created"]),
+        started=_ns(found["started"]),
+        ended=_ns(found["ended"]),
+        attempt=found["attempt"],
+        tenant=found["tenant"],
+        due=_ns(found["due"]),
+        waits=found["waits"],
+        error=None if error is None else Failure(error["error"], error["message"]),
+        progress=found["progress"],
+        text=found["text"],
+    )
+
+
+def _ns(time: str | None) -> int:
+    if time is None:
+        return 0
+    whole, _, fraction = time.rstrip("Z").partition(".")
+    seconds = int(dt.datetime.fromisoformat(f"{whole}+00:00").timestamp())
+    return seconds * 10**9 + int(fraction.ljust(9, "0") or 0)
 
 
 def step_object(step: Step) -> dict[str, Any]:

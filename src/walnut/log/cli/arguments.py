@@ -7,9 +7,27 @@ from datetime import datetime
 
 import click
 
+from walnut.client.place import Directory, server_of
+from walnut.log.errors import LogLocked
+from walnut.log.log import Log
 from walnut.log.model import MAX_LSN
 
-directory = click.argument("directory", metavar="DIR")
+directory = click.argument("directory", metavar="DIR", type=Directory("store/log"))
+place = click.argument("directory", metavar="DIR", type=Directory("store/log", remote=True))
+"""A DIR, or the URL of a server."""
+
+
+def open_to_write(directory: str) -> Log:
+    """The log in a directory, made if it is missing. Raises LogLocked and as `Log`."""
+    try:
+        return Log(directory)
+    except LogLocked as error:
+        if (server := server_of(directory)) is None:
+            raise
+        raise LogLocked(
+            f"{directory} belongs to the server at {server}, which alone writes and truncates it: append "
+            "to a topic, by `walnut topics append`, or stop the server first"
+        ) from error
 
 
 def examples(*lines: str) -> str:

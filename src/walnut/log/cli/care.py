@@ -166,7 +166,7 @@ def truncate(directory: str, before: int | None, after: int | None, *, yes: bool
         raise click.UsageError(
             f"this would remove {gone if after < end - 1 else 'nothing'}: if you mean it, add --yes"
         )
-    with Log(directory) as log:
+    with arguments.open_to_write(directory) as log:
         if after is not None:
             log.truncate_after(after)
             click.echo(f"{name}: ends after LSN {log.durable_lsn}, epoch {log.epoch}")

@@ -19,7 +19,6 @@ import click
 
 from walnut.log.cli import arguments
 from walnut.log.errors import LsnUnknown, RecordTooLarge
-from walnut.log.log import Log
 from walnut.log.model import Record
 from walnut.log.reader import Reader
 from walnut.log.remote import LogReader
@@ -66,7 +65,7 @@ def append(directory: str, source: str, *, ack: bool) -> None:
     """
     with contextlib.ExitStack() as stack:
         file, size = _open_source(source, stack)
-        log = stack.enter_context(Log(directory))
+        log = stack.enter_context(arguments.open_to_write(directory))
         if note := recovery_note(log.recovery):
             click.echo(f"walnut: {note}", err=True)
         first = log.next_lsn

@@ -30,7 +30,8 @@ def store() -> None:
     """Tables folded from a log in a directory: read them, write them, look after them.
 
     Rows go in and come out as JSON. What reads here may be used while another process writes the
-    store; what writes may not.
+    store. What writes is done by the server that has the store open, if one has; while a program
+    has it open, only that can write.
 
     Exit codes: as those of `walnut log`; 3 is what `verify` ends with when tables and log, or
     a backup and its store, differ.

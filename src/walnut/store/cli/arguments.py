@@ -14,16 +14,28 @@ from typing import Any
 
 import click
 
-from walnut.log.errors import LogError
+from walnut.client.place import Directory, names_at, server_of
+from walnut.log.errors import LogError, LogLocked
 from walnut.log.model import LogOptions
 from walnut.log.opening import find_directory
 from walnut.log.show import progress
 from walnut.store.cli import values
 from walnut.store.errors import StoreError
+from walnut.store.remote import StoreReader
 from walnut.store.store import Store
 
-directory = click.argument("directory", metavar="DIR")
-table = click.argument("table")
+directory = click.argument("directory", metavar="DIR", type=Directory("store"))
+place = click.argument("directory", metavar="DIR", type=Directory("store", remote=True))
+"""A DIR, or the URL of a server."""
+
+
+def _tables(directory: str) -> list[str]:
+    with StoreReader(directory) as reader:
+        return reader.tables()
+
+
+complete_table = names_at(_tables, lambda client: (info.name for info in client.tables()))
+table = click.argument("table", shell_complete=complete_table)
 format_ = click.option(
     "--format", "format_", type=click.Choice(["json", "table"]), default="json",
     show_default=True, help="A line of JSON each, or a table for people.",
@@ -51,8 +63,15 @@ KEY = KeyParameter()
 def open_to_write(path: str) -> Store:
     """The store at a path, folding what a crash left. Raises NotALog, LogLocked."""
     find_directory(f"{path}/log", LogOptions(), create=False)
-    with progress("folding the log") as report:
-        return Store(path, progress=report)
+    try:
+        with progress("folding the log") as report:
+            return Store(path, progress=report)
+    except LogLocked as error:
+        if (server := server_of(path)) is None:
+            raise
+        raise LogLocked(
+            f"the server at {server} has {path} open, and this needs it for itself: stop the server first"
+        ) from error
 
 
 def declare_by(store: Store, function: str) -> None:

@@ -10,6 +10,7 @@ import msgspec
 from rich.console import Console
 from rich.text import Text
 
+from walnut.client.address import is_url
 from walnut.log.cli.arguments import examples, lsn
 from walnut.log.cli.arguments import moment as moment_
 from walnut.log.cli.records import write_out
@@ -18,6 +19,7 @@ from walnut.log.show import console, count, duration, facts_table, moment, progr
 from walnut.store.care import rebuild as rebuild_tables
 from walnut.store.care import verify as verify_store
 from walnut.store.cli import arguments, values
+from walnut.store.cli.served import served, table_facts
 from walnut.store.errors import BackupError, TablesFailed, TablesLost
 from walnut.store.fingerprint import fingerprint as fingerprint_of
 from walnut.store.model import StoreStat
@@ -78,12 +80,17 @@ def _table_row(row: dict[str, Any]) -> dict[str, Any]:
 @click.command(
     epilog=examples("walnut store tables shop", "walnut store tables shop --format table")
 )
-@arguments.directory
+@arguments.place
 @arguments.format_
 def tables(directory: str, format_: str) -> None:
     """List the tables of the store at DIR: schema, indexes, what is kept of them."""
-    with StoreReader(directory) as reader:
-        rows = [msgspec.to_builtins(row) for row in reader.stat().tables]
+    if is_url(directory):
+        with served(directory) as server:
+            assert server is not None
+            rows = [table_facts(info) for info in server.tables()]
+    else:
+        with StoreReader(directory) as reader:
+            rows = [msgspec.to_builtins(row) for row in reader.stat().tables]
     if format_ == "table":
         console().print(values.rows_table([_table_row(row) for row in rows]))
         return
@@ -92,16 +99,20 @@ def tables(directory: str, format_: str) -> None:
 
 
 @click.command(epilog=examples("walnut store checkpoint shop"))
-@arguments.directory
+@arguments.place
 def checkpoint(directory: str) -> None:
     """Fold the log into the tables and flush them, so that the next open has nothing to do.
 
     The log before the restore window may go then.
     """
+    name = click.format_filename(directory)
+    with served(directory) as server:
+        if server is not None:
+            click.echo(f"{name}: flushed up to LSN {server.checkpoint()}")
+            return
     with arguments.open_to_write(directory) as store:
         redone = store.redo
         flushed = store.checkpoint()
-    name = click.format_filename(directory)
     click.echo(
         f"{name}: flushed up to LSN {flushed}; {count(redone.transactions, 'transaction')} folded in "
         f"{duration(redone.seconds)}"

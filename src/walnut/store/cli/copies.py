@@ -7,6 +7,7 @@ import click
 from walnut.log.cli.arguments import examples, lsn, moment
 from walnut.log.show import count, lsns, progress, size
 from walnut.store.cli import arguments
+from walnut.store.cli.served import served
 from walnut.store.record import utc
 from walnut.store.store import Store
 
@@ -14,7 +15,7 @@ url = click.argument("url", metavar="URL")
 
 
 @click.command(epilog=examples("walnut store backup shop backup"))
-@arguments.directory
+@arguments.place
 @url
 @click.option(
     "--slot",
@@ -27,9 +28,16 @@ def backup(directory: str, url: str, slot: str | None) -> None:
     URL is a directory, or an object store: s3://bucket/path, gs://..., az://... The keys of
     subjects are not in it: keep a copy of DIR/keys elsewhere, and drop it whenever somebody is
     erased. A program that has the store open backs it up by `store.backup(URL)`.
+
+    Of a server, URL is the name of one of the places in walnut.toml ([store] backups), and --slot
+    of any name has it keep the log until its next backup there.
     """
-    with arguments.open_to_write(directory) as store, progress("storing tables") as shown:
-        report = store.backup(url, slot=slot, progress=shown)
+    with progress("storing tables") as shown, served(directory) as server:
+        if server is None:
+            with arguments.open_to_write(directory) as store:
+                report = store.backup(url, slot=slot, progress=shown)
+        else:
+            report = server.backup(url, hold=slot is not None, progress=shown)
     click.echo(
         f"{url}: {count(report.new_files, 'file')} of {report.files} new, {size(report.new_bytes)}; "
         f"tables at LSN {report.lsn}, log up to LSN {report.next_lsn - 1}"

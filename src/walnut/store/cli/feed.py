@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from itertools import islice
 from typing import Any
 
 import click
 
+from walnut.client.address import is_url
 from walnut.log.cli.arguments import examples
 from walnut.log.cli.records import write_out
 from walnut.log.show import console
 from walnut.store.changes import ERASED, Change
 from walnut.store.cli import arguments, values
 from walnut.store.cli.rows import find
+from walnut.store.cli.served import change_line, change_row, served
 from walnut.store.remote import StoreReader
 
 SHOWN = 10_000
@@ -27,10 +30,11 @@ SHOWN = 10_000
         "walnut store changes shop --follow",
     )
 )
-@arguments.directory
+@arguments.place
 @click.option("--since", type=click.IntRange(min=0), metavar="LSN", help="After this LSN.")
 @click.option("--upto", type=click.IntRange(min=0), metavar="LSN", help="Up to this LSN.")
-@click.option("--table", "tables", multiple=True, metavar="TABLE", help="Of this table alone.")
+@click.option("--table", "tables", multiple=True, metavar="TABLE", help="Of this table alone.",
+              shell_complete=arguments.complete_table)  # fmt: skip
 @click.option("--follow", is_flag=True, help="Go on as they come, until Ctrl-C.")
 @arguments.format_
 def changes(
@@ -49,6 +53,9 @@ def changes(
     """
     if follow and (upto is not None or format_ == "table"):
         raise click.UsageError("--follow has no end: leave out --upto and --format table")
+    if is_url(directory):
+        _print_served(directory, since, upto, tables, format_, follow=follow)
+        return
     with StoreReader(directory) as reader:
         for name in tables:
             find(reader, name)
@@ -64,6 +71,28 @@ def changes(
             return
         for change in found:
             write_out(values.jsonl(_line(change)))
+
+
+def _print_served(
+    directory: str,
+    since: int | None,
+    upto: int | None,
+    tables: tuple[str, ...],
+    format_: str,
+    *,
+    follow: bool,
+) -> None:
+    with served(directory) as server:
+        assert server is not None
+        found = server.changes(since, upto, tables, follow=follow)
+        if format_ == "table":
+            rows = [change_row(change) for change in islice(found, SHOWN)]
+            console().print(values.rows_table(rows))
+            return
+        for change in found:
+            write_out(values.jsonl(change_line(change)))
+            if follow:
+                sys.stdout.buffer.flush()
 
 
 def _line(change: Change) -> dict[str, Any]:
@@ -88,7 +117,7 @@ def _flat(change: Change) -> dict[str, Any]:
     after = words[change.after] if change.after in (None, ERASED) else change.after
     return {
         "lsn": change.lsn,
-        "time": f"{change.time.astimezone():%Y-%m-%d %H:%M:%S}",
+        "time": values.local_time(change.time),
         "table": change.table,
         "key": values.shown(change.key),
         "now": after,

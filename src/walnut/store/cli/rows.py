@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import sys
@@ -11,11 +12,13 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
+from walnut.client.address import is_url
 from walnut.log.cli.arguments import examples
 from walnut.log.cli.records import write_out
 from walnut.log.show import Progressed, console, count, progress
 from walnut.store.catalog import TableInfo, prefix_of
 from walnut.store.cli import arguments, values
+from walnut.store.cli.served import refuse_declare, served
 from walnut.store.document import Document, holds_documents, key_of
 from walnut.store.errors import AlreadyDefined, Erased, UnknownTable, WrongType
 from walnut.store.keys import Key, encode
@@ -34,7 +37,13 @@ BATCH = 1000
 LONGEST = 16 << 20
 """Bytes of a line that are looked at; a row is smaller."""
 
-who = click.option("--by", "principal", default="", metavar="NAME", help="Who does this.")
+who = click.option(
+    "--by",
+    "principal",
+    default="",
+    metavar="NAME",
+    help="Who does this; a server keeps it with the why, as it knows itself who asks.",
+)
 why = click.option("--why", "reason", default="", metavar="TEXT", help="Why; both are kept.")
 
 
@@ -53,7 +62,7 @@ def find(reader: StoreReader, name: str) -> TableInfo:
         """walnut store get shop rooms '["h1", 2]' --format table""",
     )
 )
-@arguments.directory
+@arguments.place
 @arguments.table
 @click.argument("key", type=arguments.KEY)
 @arguments.format_
@@ -63,18 +72,23 @@ def get(directory: str, table: str, key: Key, format_: str) -> None:
     KEY is JSON; a word that is none stands for itself. A key of several parts is a list. A UUID, a
     time, a date, bytes: {"uuid": "..."}, {"time": ...}, {"date": ...}, {"bytes": "<base64>"}.
     """
-    with StoreReader(directory) as reader:
-        full = prefix_of(find(reader, table).id) + encode(key)
-        data = reader.read(full)
-        if data is None:
-            raise click.ClickException(
-                f"{table} has no row with the key {values.cell(values.shown(key))}"
-            )
-        row = fields_of(full, data, reader.keyring)
-        if format_ == "table":
-            console().print(values.rows_table([row]))
-        else:
-            write_out(values.jsonl(row))
+    if is_url(directory):
+        with served(directory) as server:
+            assert server is not None
+            row = server.row(table, key)
+    else:
+        with StoreReader(directory) as reader:
+            full = prefix_of(find(reader, table).id) + encode(key)
+            data = reader.read(full)
+            row = None if data is None else fields_of(full, data, reader.keyring)
+    if row is None:
+        raise click.ClickException(
+            f"{table} has no row with the key {values.cell(values.shown(key))}"
+        )
+    if format_ == "table":
+        console().print(values.rows_table([row]))
+    else:
+        write_out(values.jsonl(row))
 
 
 @click.command(
@@ -84,7 +98,7 @@ def get(directory: str, table: str, key: Key, format_: str) -> None:
         "walnut store scan shop rooms --start h1 --format table",
     )
 )
-@arguments.directory
+@arguments.place
 @arguments.table
 @click.option("--prefix", type=arguments.KEY, default=(), metavar="KEY", help="Keys that begin so.")
 @click.option("--start", type=arguments.KEY, default=(), metavar="KEY", help="From this key on.")
@@ -108,11 +122,7 @@ def scan(
     --start and --stop are what comes after the --prefix. Rows about somebody who was erased are
     left out.
     """
-    with StoreReader(directory) as reader:
-        base = prefix_of(find(reader, table).id) + encode(prefix)
-        end = base + encode(stop) if stop != () else after(base)
-        items = reader.walk(base + encode(start), end, reverse=reverse)
-        rows = itertools.islice(_readable(items, reader), limit)
+    with _scanned(directory, table, prefix, start, stop, limit, reverse=reverse) as rows:
         if format_ == "table":
             with progress("reading rows") as shown:
                 found = list(_told(rows, shown, limit))
@@ -122,6 +132,29 @@ def scan(
         with progress("reading rows", enabled=not sys.stdout.isatty()) as shown:
             for row in _told(rows, shown, limit):
                 write_out(values.jsonl(row))
+
+
+@contextlib.contextmanager
+def _scanned(
+    directory: str,
+    table: str,
+    prefix: Key,
+    start: Key,
+    stop: Key,
+    limit: int | None,
+    *,
+    reverse: bool,
+) -> Iterator[Iterator[dict[str, Any]]]:
+    if is_url(directory):
+        with served(directory) as server:
+            assert server is not None
+            yield server.rows(table, prefix, start, stop, limit, reverse=reverse)
+        return
+    with StoreReader(directory) as reader:
+        base = prefix_of(find(reader, table).id) + encode(prefix)
+        end = base + encode(stop) if stop != () else after(base)
+        items = reader.walk(base + encode(start), end, reverse=reverse)
+        yield itertools.islice(_readable(items, reader), limit)
 
 
 def _told(rows: Iterable[T], shown: Progressed, total: int | None) -> Iterator[T]:
@@ -148,7 +181,7 @@ def _readable(
         """walnut store put shop rooms '{"hotel": "h9"}' --declare app:tables""",
     )
 )
-@arguments.directory
+@arguments.place
 @arguments.table
 @click.argument("row")
 @click.option("--new", is_flag=True, help="Make the store and the table, if they are not there.")
@@ -173,13 +206,34 @@ def put(
     which.
     """
     lines = iter([row.encode()]) if row != "-" else _stdin()
-    meta = Meta(principal, reason)
     done = 0
     typed = row == "-" and sys.stdin.isatty()  # a bar would be among what is typed
     with (
-        Store(directory) if new else arguments.open_to_write(directory) as store,
+        served(directory, principal, reason) as server,
         progress("putting rows", enabled=row == "-" and not typed) as shown,
     ):
+        if server is None:
+            puts = _put_here(directory, table, lines, declare, Meta(principal, reason), new=new)
+        else:
+            refuse_declare(declare)
+            puts = server.put(table, lines, new=new)
+        for done in puts:
+            shown(done, None)
+    click.echo(f"{count(done, 'row')} put")
+
+
+def _put_here(
+    directory: str,
+    table: str,
+    lines: Iterator[bytes],
+    declare: str | None,
+    meta: Meta,
+    *,
+    new: bool,
+) -> Iterator[int]:
+    """Put them into a store that nobody has open; how many are put, after each transaction."""
+    done = 0
+    with Store(directory) if new else arguments.open_to_write(directory) as store:
         target = writable(store, table, declare, new=new)
         decoder = msgspec.json.Decoder(target.codec.row)
         while batch := list(itertools.islice(lines, BATCH)):
@@ -197,8 +251,7 @@ def put(
             with arguments.running(declare or table):
                 store.by(meta).call(_put_all, target, rows)
             done += len(rows)
-            shown(done, None)
-    click.echo(f"{count(done, 'row')} put")
+            yield done
 
 
 def _stdin() -> Iterator[bytes]:
@@ -218,7 +271,7 @@ def _put_all(tx: Transaction, table: Table[Any], rows: list[Any]) -> None:
         "walnut store delete shop notes n3 --by ann --why 'a mistake'",
     )
 )
-@arguments.directory
+@arguments.place
 @arguments.table
 @click.argument("key", type=arguments.KEY)
 @arguments.declare
@@ -228,15 +281,24 @@ def delete(
     directory: str, table: str, key: Key, declare: str | None, principal: str, reason: str
 ) -> None:
     """Delete the row of TABLE with this KEY. Exits with 1 if there is none."""
-    with arguments.open_to_write(directory) as store:
-        target = writable(store, table, declare, new=False)
-        with arguments.running(declare or table):
-            gone = store.by(Meta(principal, reason)).call(target.delete, key)
+    with served(directory, principal, reason) as server:
+        if server is None:
+            gone = _delete_here(directory, table, key, declare, Meta(principal, reason))
+        else:
+            refuse_declare(declare)
+            gone = server.delete(table, key)
     if not gone:
         raise click.ClickException(
             f"{table} has no row with the key {values.cell(values.shown(key))}"
         )
     click.echo("1 row deleted")
+
+
+def _delete_here(directory: str, table: str, key: Key, declare: str | None, meta: Meta) -> bool:
+    with arguments.open_to_write(directory) as store:
+        target = writable(store, table, declare, new=False)
+        with arguments.running(declare or table):
+            return store.by(meta).call(target.delete, key)
 
 
 def writable(store: Store, name: str, declare: str | None, *, new: bool) -> Table[Any]:

@@ -1,18 +1,12 @@
-"""Keys and rows between JSON and the store.
-
-    "r1"   7   true   null             themselves
-    ["h9", 2]                          a key of several parts
-    {"uuid": "..."}  {"bytes": "<base64>"}  {"time": "2026-..Z"}  {"date": "2026-..."}
+"""Keys and rows between JSON and the store, on a command line (`notation`), and as tables for people.
 
 What must stay true: a key that is printed can be given back as an argument and means the same.
 """
 
 from __future__ import annotations
 
-import base64
 import datetime as dt
-import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import click
@@ -21,15 +15,11 @@ from rich.table import Table
 from rich.text import Text
 
 from walnut.log.show import printable
-from walnut.store.keys import Key, Part
+from walnut.store.errors import InvalidKey
+from walnut.store.keys import Key
+from walnut.store.notation import key_of_text, shown
 
-_READERS: Final[dict[str, Callable[[str], Part]]] = {
-    "uuid": uuid.UUID,
-    "bytes": lambda text: base64.b64decode(text, validate=True),
-    "time": dt.datetime.fromisoformat,
-    "date": dt.date.fromisoformat,
-}
-
+__all__ = ["cell", "jsonl", "key", "rows_table", "shown"]
 
 NARROW: Final = 20
 """Columns up to so many characters keep their width where there is little room."""
@@ -38,46 +28,9 @@ NARROW: Final = 20
 def key(text: str) -> Key:
     """A key as given on a command line: JSON, or a word that is no JSON and stands for itself."""
     try:
-        value = msgspec.json.decode(text)
-    except msgspec.DecodeError:
-        return text
-    except RecursionError as error:
-        raise click.BadParameter("the lists in the key are too deep") from error
-    return _part(value)
-
-
-def _part(value: Any) -> Part:
-    match value:
-        case list():
-            return tuple(map(_part, value))
-        case dict() if len(value) == 1 and (read := _READERS.get(next(iter(value)))):
-            (content,) = value.values()
-            try:
-                return read(content)
-            except (TypeError, ValueError) as error:
-                raise click.BadParameter(
-                    f"{content!r} is no {next(iter(value))}: {error}"
-                ) from error
-        case dict():
-            kinds = ", ".join(sorted(_READERS))
-            raise click.BadParameter(f'a key part in {{"...": "..."}} is one of: {kinds}')
-    return value  # type: ignore[no-any-return]
-
-
-def shown(value: Key) -> Any:
-    """A key as JSON has it."""
-    match value:
-        case tuple():
-            return [shown(part) for part in value]
-        case uuid.UUID():
-            return {"uuid": str(value)}
-        case bytes():
-            return {"bytes": base64.b64encode(value).decode()}
-        case dt.datetime():
-            return {"time": value.isoformat()}
-        case dt.date():
-            return {"date": value.isoformat()}
-    return value
+        return key_of_text(text)
+    except InvalidKey as error:
+        raise click.BadParameter(str(error)) from error
 
 
 def jsonl(value: Any) -> bytes:
@@ -106,3 +59,9 @@ def cell(value: Any) -> str:
     """A value in a table: text as it is, everything else as JSON."""
     text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
     return printable(text.encode(errors="backslashreplace"))
+
+
+def local_time(time: dt.datetime | str) -> str:
+    """A time here, for people."""
+    known = dt.datetime.fromisoformat(time) if isinstance(time, str) else time
+    return f"{known.astimezone():%Y-%m-%d %H:%M:%S}"

@@ -1,5 +1,7 @@
 """`walnut`: one command-line tool, with a group of commands for each subsystem.
 
+    groups.py       which commands there are; each is imported when it is used
+
 What must stay true: an error that has a name is one line on stderr and never a traceback, what a
 script may want to read is alone on stdout, and the exit codes below mean the same everywhere.
 
@@ -16,19 +18,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from importlib import metadata
 from typing import Any, NoReturn
 
 import click
 
-from walnut.booking.cli import booking
-from walnut.booking.errors import BookingError
-from walnut.jobs.cli import jobs
-from walnut.jobs.errors import JobsError
-from walnut.log import LogError
-from walnut.log.cli import arguments, log
-from walnut.store.cli import store
-from walnut.store.errors import StoreError
+from walnut.cli.groups import Groups
+from walnut.client.place import TOKEN, URL, has_name
 
 REFUSED = 1
 WRONG_USE = 2
@@ -36,7 +31,7 @@ INTERRUPTED = 130
 READER_LEFT = 141
 
 
-class Root(click.Group):
+class Root(Groups):
     """Runs a command, and turns how it ended into one line and an exit code."""
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -51,10 +46,12 @@ class Root(click.Group):
             if sys.stderr.isatty():
                 click.echo(err=True)  # ends the line on which the terminal wrote ^C
             raise click.exceptions.Exit(INTERRUPTED) from None
-        except (LogError, StoreError, JobsError, BookingError) as error:
-            raise click.ClickException(str(error)) from error
-        except OSError as error:
-            raise click.ClickException(_say(error)) from error
+        except Exception as error:
+            if has_name(error):
+                raise click.ClickException(str(error)) from error
+            if isinstance(error, OSError):
+                raise click.ClickException(_say(error)) from error
+            raise
         return result
 
     def main(self, args: Sequence[str] | None = None, **settings: Any) -> Any:  # type: ignore[override]
@@ -76,29 +73,37 @@ class Root(click.Group):
         sys.exit(code if isinstance(code, int) else 0)
 
 
-def _version() -> str:
+def _print_version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:  # noqa: FBT001, click calls it so
+    if not wanted or ctx.resilient_parsing:
+        return
+    from importlib import metadata  # noqa: PLC0415, a sixth of the time that other commands take
+
     try:
-        return metadata.version("walnutdb")
+        version = metadata.version("walnutdb")
     except metadata.PackageNotFoundError:
-        return "(run from its source)"
+        version = "(run from its source)"
+    click.echo(f"walnut {version}")
+    ctx.exit()
 
 
 @click.group(
     cls=Root,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog=arguments.examples(
-        "printf 'hello\\nworld\\n' | walnut log append data/log", "walnut log tail data/log"
-    ),
+    epilog="\b\nTry:\n  $ printf 'hello\\nworld\\n' | walnut log append data/log\n"
+    "  $ walnut log tail data/log",
 )
-@click.version_option(_version(), message="walnut %(version)s")
-def walnut() -> None:
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version,
+    help="Show the version and exit.",
+)  # fmt: skip
+@click.option(
+    "--url", envvar=URL, metavar="URL", is_eager=True,
+    help="Ask the server at this address, in place of the DIR of any command; also behind the "
+    f"command, or in {URL}. {TOKEN} has the token.",
+)  # fmt: skip
+def walnut(url: str | None) -> None:
     """Walnut: one write-ahead log, and the backend that grows on it."""
-
-
-walnut.add_command(log)
-walnut.add_command(store)
-walnut.add_command(jobs)
-walnut.add_command(booking)
+    del url  # `Groups` has put it where it belongs
 
 
 def main() -> None:
@@ -122,7 +127,3 @@ def _let_go_of_stdout() -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)
-
-
-if __name__ == "__main__":
-    main()
