@@ -31,6 +31,7 @@ test: lint packages ## linters, types, all tests, the simulators; then what coul
 	$(BIN)/walnut-sim --store --seeds $(SEEDS)
 	$(BIN)/walnut-sim --jobs --seeds $(JOBS_SEEDS)
 	$(BIN)/walnut-sim --topics --seeds $(JOBS_SEEDS)
+	$(BIN)/walnut-sim --booking --seeds $(JOBS_SEEDS)
 	@$(BIN)/python tools/closing_report.py $(REPORT)
 
 bench: .venv/.ready-bench ## measure against other stores and the bare disk (ARGS=... for bench's own options)
@@ -42,11 +43,12 @@ lint: .venv/.ready-dev ## ruff, formatting, import layers, types
 	$(BIN)/lint-imports --no-logo --cache-dir .build/imports
 	$(BIN)/mypy
 
-sim: .venv/.ready-dev ## the simulators alone, of the log, the store, jobs and topics (SEEDS=2000, or SEED=17 to replay one)
+sim: .venv/.ready-dev ## the simulators alone, of the log, the store, jobs, topics and booking (SEEDS=2000, or SEED=17 to replay one)
 	$(BIN)/walnut-sim $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
 	$(BIN)/walnut-sim --store $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
 	$(BIN)/walnut-sim --jobs $(if $(SEED),--seed $(SEED),--seeds $(JOBS_SEEDS))
 	$(BIN)/walnut-sim --topics $(if $(SEED),--seed $(SEED),--seeds $(JOBS_SEEDS))
+	$(BIN)/walnut-sim --booking $(if $(SEED),--seed $(SEED),--seeds $(JOBS_SEEDS))
 
 soak: SEEDS = 20000
 soak: .venv/.ready-dev ## the simulators for some ten minutes (SEEDS=20000)
@@ -54,6 +56,7 @@ soak: .venv/.ready-dev ## the simulators for some ten minutes (SEEDS=20000)
 	$(BIN)/walnut-sim --store --seeds $(SEEDS)
 	$(BIN)/walnut-sim --jobs --seeds $(JOBS_SEEDS)
 	$(BIN)/walnut-sim --topics --seeds $(JOBS_SEEDS)
+	$(BIN)/walnut-sim --booking --seeds $(JOBS_SEEDS)
 
 clean: ## remove the environment and everything built
 	rm -rf .venv .build .hypothesis build dist

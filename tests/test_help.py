@@ -14,6 +14,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from tests.booking.office import fill as fill_office
 from tests.jobs.office import fill
 from tests.log.helpers import SMALL
 from tests.server.process import Process
@@ -101,6 +102,9 @@ def test_the_examples_in_every_help_text_work(path: str, newcomer: Path) -> None
     if path.startswith("walnut jobs"):
         with Store(newcomer / "work", STORE) as store:
             fill(store)
+    if path.startswith("walnut booking"):
+        with Store(newcomer / "office", STORE) as store:
+            fill_office(store)
     if path.startswith("walnut token"):
         with Store(newcomer / "walnut-data" / "store", STORE) as store:
             Tokens(store).create_now(Wanted(name="old", scopes=("*",)), Caller("test", ("*",), ""))

@@ -26,6 +26,7 @@ COMMANDS: Final = {
     "store": "walnut.store.cli",
     "topics": "walnut.topics.cli",
     "jobs": "walnut.jobs.cli",
+    "booking": "walnut.booking.cli",
     "token": "walnut.server.access.cli",
     "completion": "walnut.cli.completion",
 }

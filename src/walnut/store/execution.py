@@ -296,9 +296,14 @@ class Execution:
         return ticket
 
     def _basis(self) -> Ticket | None:
-        """When this is durable, everything is that a transaction could have seen."""
+        """When this is durable, everything is that a transaction could have seen. Raises LogFailed if
+        it never will be."""
         last = self._last
-        return last if last is not None and not last.done else None
+        if last is None or not last.done:
+            return last
+        if self._log.failure is not None and len(self.overlay):
+            raise self._log.failure
+        return None
 
     def _acquire(self) -> None:
         self.check_nesting()

@@ -1,5 +1,5 @@
-"""Deliberate bugs of the log, to prove that the simulator can fail; `store_bugs`, `jobs_bugs`
-and `topics_bugs` have the others'.
+"""Deliberate bugs of the log, to prove that the simulator can fail; `store_bugs`, `jobs_bugs`,
+`topics_bugs` and `booking_bugs` have the others'.
 
 Each takes away one line of defence that the log's design claims to need. If the simulator still
 passes with one switched on, either the defence is not needed or the simulator does not look.
@@ -23,6 +23,7 @@ from walnut.log.errors import LogFull
 from walnut.log.log import Log
 from walnut.log.producers import Producers
 from walnut.log.remote import LogReader
+from walnut.testing.booking_bugs import BOOKING_BUGS
 from walnut.testing.disk import SimDirectory, SimFile
 from walnut.testing.jobs_bugs import JOBS_BUGS
 from walnut.testing.store_bugs import STORE_BUGS
@@ -175,8 +176,9 @@ BUGS: Final[dict[str, Callable[[], Patches]]] = {
 
 @contextmanager
 def switched_on(name: str | None) -> Iterator[None]:
-    """Have a bug of the log, the store, jobs or topics for the length of a block; None for none."""
-    patches = (BUGS | STORE_BUGS | JOBS_BUGS | TOPICS_BUGS)[name]() if name else []
+    """Have a bug of any of them for the length of a block; None for none."""
+    every = BUGS | STORE_BUGS | JOBS_BUGS | TOPICS_BUGS | BOOKING_BUGS
+    patches = every[name]() if name else []
     for each in patches:
         each.start()
     try:

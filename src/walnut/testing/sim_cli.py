@@ -13,6 +13,8 @@ import click
 from rich.console import Console
 from rich.progress import track
 
+from walnut.testing.booking_bugs import BOOKING_BUGS
+from walnut.testing.booking_simulator import simulate_booking
 from walnut.testing.bugs import BUGS, switched_on
 from walnut.testing.jobs_bugs import JOBS_BUGS
 from walnut.testing.jobs_simulator import simulate_jobs
@@ -27,6 +29,7 @@ LIVES: Final = {
     "store": simulate_store,
     "jobs": simulate_jobs,
     "topics": simulate_topics,
+    "booking": simulate_booking,
 }
 
 
@@ -45,9 +48,10 @@ SEEDS_OF_A_POOL: Final = 800
 )
 @click.option("--jobs", "of", flag_value="jobs", help="Live the lives of servers that run jobs.")
 @click.option("--topics", "of", flag_value="topics", help="Live the lives of stores with topics.")
+@click.option("--booking", "of", flag_value="booking", help="Live the lives of bookings.")
 @click.option(
     "--bug",
-    type=click.Choice(sorted(BUGS | STORE_BUGS | JOBS_BUGS | TOPICS_BUGS)),
+    type=click.Choice(sorted(BUGS | STORE_BUGS | JOBS_BUGS | TOPICS_BUGS | BOOKING_BUGS)),
     help="Switch a deliberate bug on.",
 )
 def main(
@@ -60,7 +64,7 @@ def main(
     of: str | None,
     bug: str | None,
 ) -> None:
-    """Live the lives of logs, of stores, of jobs or of topics, on disks that fail, and check every promise.
+    """Live the lives of logs, of stores, jobs, topics or bookings, on disks that fail; check every promise.
 
     Exits with 1 when a promise was broken, naming each seed and how to replay it.
     """
