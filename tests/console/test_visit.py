@@ -90,7 +90,13 @@ async def answers_before(kind: str) -> list[Any]:
         sent.append(message)
 
     console = Console(list, Resources())
-    scope: dict[str, Any] = {"type": kind, KEY: None, ACCESS: None, "headers": [], "path": "/console/"}
+    scope: dict[str, Any] = {
+        "type": kind,
+        KEY: None,
+        ACCESS: None,
+        "headers": [],
+        "path": "/console/",
+    }
     await console(scope, receive, send)
     return sent
 
