@@ -9,6 +9,7 @@ from typing import Any
 
 from litestar.testing import TestClient
 
+from tests.store.helpers import SMALL
 from walnut.store.api import routes
 from walnut.store.backups import Backups
 from walnut.store.problems import PROBLEMS
@@ -46,5 +47,5 @@ def serving(
 @contextlib.contextmanager
 def opened(path: Path, **given: Any) -> Iterator[TestClient[Any]]:
     """A client of the routes of a store at a path."""
-    with Store(path) as store, serving(store, **given) as http:
+    with Store(path, SMALL) as store, serving(store, **given) as http:
         yield http

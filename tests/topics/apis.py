@@ -10,6 +10,7 @@ from typing import Any
 from litestar.testing import TestClient
 
 from tests.store.apis import resources_of
+from tests.store.helpers import SMALL
 from walnut.store import api as store_api
 from walnut.store.problems import PROBLEMS as STORE_PROBLEMS
 from walnut.store.store import Store
@@ -40,7 +41,7 @@ def opened(
     path: Path, options: TopicsOptions | None = None, **given: Any
 ) -> Iterator[TestClient[Any]]:
     """A client of the routes of a store, and of its topics, at a path."""
-    with Store(path) as store:
+    with Store(path, SMALL) as store:
         routes = routes_of(with_topics(store, options))
         with client(routes, *ALL_PROBLEMS, **given) as http:
             yield http

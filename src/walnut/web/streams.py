@@ -240,8 +240,10 @@ class Streamed:
 
     async def _run(self, events: Sequence[Event], heart: Heart, scope: Scope, send: Send) -> None:
         source, framing = self.source, self.framing
-        # The head goes out at once, so that the reader knows it is connected.
-        await _send(send, framing.events(events) if events else framing.heartbeat(source.position))
+        if events:
+            await _send(send, framing.events(events))
+        elif self.follow:  # the head goes out at once, so that the reader knows it is connected
+            await _send(send, framing.heartbeat(source.position))
         reason: Reason = "complete"
         problem: Any = None
         while not heart.gone:
