@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import subprocess
 import sys
 from collections.abc import Callable
@@ -110,6 +111,35 @@ async def test_a_websocket_can_say_goodbye_and_is_then_closed_with_1001() -> Non
         None, "resume after 7", GOING_AWAY
     ]  # fmt: skip
     assert inflight.websockets == 0
+
+
+@asynchronously
+async def test_a_websocket_whose_client_goes_first_is_no_error() -> None:
+    inflight = InFlight()
+    tried = asyncio.Event()
+    told: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, what: told.append(what))
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "websocket.accept"})
+        await receive()
+
+    async def send(message: Any) -> None:
+        if message["type"] == "websocket.close":
+            tried.set()
+            raise ConnectionResetError
+
+    incoming: asyncio.Queue[Any] = asyncio.Queue()
+    scope = {"type": "websocket"}
+    one = asyncio.ensure_future(
+        Draining(app, inflight, farewell_seconds=0)(scope, incoming.get, send)
+    )
+    inflight.drain()
+    await tried.wait()
+    incoming.put_nowait({"type": "websocket.disconnect"})
+    await one
+    gc.collect()
+    assert told == []
 
 
 @asynchronously

@@ -170,6 +170,20 @@ async def test_pipelined_requests_are_all_answered_and_the_last_says_close() -> 
 
 
 @asynchronously
+async def test_a_client_that_goes_away_while_draining_is_no_error(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with running() as run:
+        client = Client(run.port)
+        await client.send(request("/slow?0.2"))
+        await until(lambda: run.lifecycle.inflight.requests == 1)
+        stopping = asyncio.create_task(run.stop())
+        await client.close()
+        assert (await stopping).exit_code == ExitCode.CLEAN
+    assert caplog.messages == []
+
+
+@asynchronously
 async def test_a_stream_ends_itself_where_it_can_be_resumed() -> None:
     async with running() as run:
         client = Client(run.port)

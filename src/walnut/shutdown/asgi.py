@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from typing import Any, Final
 
 from walnut.shutdown.errors import ConnectionEnding
@@ -121,7 +122,8 @@ class Draining:
         await self._inflight.draining.wait()
         await line.accepted.wait()  # one that is just being opened is opened, to be told 1001
         await asyncio.sleep(self._farewell)
-        await line.close()
+        with suppress(OSError):  # the client went first, says the server
+            await line.close()
 
 
 class _Line:

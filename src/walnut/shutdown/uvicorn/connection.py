@@ -187,6 +187,8 @@ class Connection(Writing, HttpToolsProtocol):
 
     def _unread(self) -> bool:
         """Whether bytes wait in the kernel."""
+        if self.transport.is_closing():
+            return False
         ours = self.transport.get_extra_info("socket")
         waiting = fcntl.ioctl(ours.fileno(), termios.FIONREAD, bytes(4))
         return bool(struct.unpack("i", waiting)[0])
