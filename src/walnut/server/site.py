@@ -19,7 +19,7 @@ import structlog
 
 from walnut.console.app import PREFIX, Console
 from walnut.console.login import login_page
-from walnut.server import api
+from walnut.server import api, collecting
 from walnut.server.access.api import routes as token_routes
 from walnut.server.access.gate import Gate
 from walnut.server.access.limits import Limits
@@ -129,6 +129,7 @@ class Site:
             except Exception:
                 log.exception("the console can't be loaded; all else goes on without it")
                 return
+            collecting.settle()
             log.info("console loaded", url=f"{self._server.url}{PREFIX}")
             await self._pulse.run()
 
