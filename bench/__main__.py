@@ -10,6 +10,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
+from bench.http_rows import HTTP_ROWS
 from bench.jobs_rows import JOBS_ROWS
 from bench.measure import Row, Setting
 from bench.peers import contestants
@@ -18,7 +19,7 @@ from bench.rows import machine
 from bench.store_rows import STORE_ROWS
 from bench.topics_rows import TOPICS_ROWS
 
-ROWS = LOG_ROWS | STORE_ROWS | TOPICS_ROWS | JOBS_ROWS
+ROWS = LOG_ROWS | STORE_ROWS | TOPICS_ROWS | JOBS_ROWS | HTTP_ROWS
 
 
 @click.command()
