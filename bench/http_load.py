@@ -173,11 +173,9 @@ async def _call(load: Load) -> Seen:
     loop = asyncio.get_running_loop()
     started = time.perf_counter()
     callers = [
-        (
-            await loop.create_connection(
-                lambda: Caller(requests, latencies), "127.0.0.1", load.port
-            )
-        )[1]
+        (await loop.create_connection(lambda: Caller(requests, latencies), "127.0.0.1", load.port))[
+            1
+        ]
         for _ in range(load.connections)
     ]
     await asyncio.sleep(load.seconds)

@@ -25,7 +25,7 @@ from bench.peers import free_port
 ACCOUNTS = 10_000
 """Rows that transactions are about."""
 POOL = 64
-TOKEN = "walnut-bench-token-of-the-peer"  # noqa: S105  of a database that lives for a minute
+TOKEN = "walnut-bench-token-of-the-peer"
 START_SECONDS = 30.0
 
 SCHEMA = """
@@ -159,7 +159,9 @@ class RedisLoad:
 
     def rate(self, count: int, *command: str, connections: int = 64, pipelined: int = 1) -> float:
         """Commands a second; `__rand_int__` in them is one of ACCOUNTS numbers."""
-        options = f"-p {self.redis.port} -c {connections} -P {pipelined} -n {count} -r {ACCOUNTS} --csv"
+        options = (
+            f"-p {self.redis.port} -c {connections} -P {pipelined} -n {count} -r {ACCOUNTS} --csv"
+        )
         told = subprocess.run(
             [self.program, *options.split(), *command], capture_output=True, text=True, check=True
         ).stdout

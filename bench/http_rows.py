@@ -35,7 +35,7 @@ LINES = 1000
 """Of a batch."""
 TOPIC = "/v1/topics/bench"
 PADDING = "0123456789" * 4
-SHM = Path("/dev/shm")  # noqa: S108  for its being in memory
+SHM = Path("/dev/shm")
 REST_SECONDS = 5.0
 """From ready to at rest: the console is loaded by then."""
 VALUE = b'"' + b"x" * 98 + b'"'
@@ -122,6 +122,7 @@ def contest(
                     name = f"FastAPI on PostgreSQL, {workers} worker{'s' * (workers > 1)}"
                     enter(name, functools.partial(App, postgres, workers))
                 enter(RedisLoad.name, lambda: RedisLoad(setting))
+        time.sleep(REST_SECONDS)
         yield contestants
     finally:
         for one in made:
@@ -262,6 +263,7 @@ def costs(setting: Setting, peers: Peers) -> list[Row]:
                 path = "/topics/bench/messages"
                 load = Load(app.port, path, [VALUE.decode()], app.headers, 64, seconds)
                 runs[f"{app.name}: its process alone"] = functools.partial(cost, app.pid, load)
+        time.sleep(REST_SECONDS)
         got = medians(runs, setting.rounds)
     finally:
         for one in made:
@@ -276,6 +278,7 @@ def tails(setting: Setting, _: Peers) -> list[Row]:
     """Server-Sent Events at 500 appends a second: from sending an append to receiving its event."""
     rows = []
     with contextlib.closing(Served(setting.fresh("http"))) as server:
+        time.sleep(REST_SECONDS)
         for count in (1, 64):
             wanted = Tailing(server.port, TOPIC, server.token, count, 500, 10 * setting.scale)
             seen = [_delays(wanted) for _ in range(setting.rounds)]

@@ -10,6 +10,7 @@ What must stay true: nothing but the three probes is answered by anyone before t
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import Final
 
 from walnut.shutdown.lifecycle import Lifecycle
@@ -41,13 +42,13 @@ class Front:
         """Let nothing through any more."""
         self._app = _not_yet
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """See ASGI."""
         assert self._probes is not None
-        await self._probes(scope, receive, send)
+        return self._probes(scope, receive, send)
 
-    async def _behind(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._app(scope, receive, send)
+    def _behind(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        return self._app(scope, receive, send)
 
 
 async def _not_yet(scope: Scope, receive: Receive, send: Send) -> None:
