@@ -42,10 +42,10 @@ class Front:
         """Let nothing through any more."""
         self._app = _not_yet
 
-    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""
         assert self._probes is not None
-        return self._probes(scope, receive, send)
+        await self._probes(scope, receive, send)
 
     def _behind(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         return self._app(scope, receive, send)

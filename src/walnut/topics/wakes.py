@@ -23,8 +23,9 @@ from weakref import WeakKeyDictionary
 
 Futures = set[Future[None]]
 
-WAKE_SECONDS: Final = 50e-6
-"""A loop rests for so long for each it has woken: as long as one takes about, with what it then sends."""
+WAKE_SECONDS: Final = 100e-6
+"""A loop rests for so long for each it has woken, from the waking on: twice what one takes until it has
+sent what is new over HTTP (`python -m bench --only http-tails`)."""
 REST_SECONDS: Final = 0.02
 """And not longer, however many they are: later than that looks late to people."""
 TICK_SECONDS: Final = 0.001

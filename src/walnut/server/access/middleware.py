@@ -117,14 +117,15 @@ class Guarded:
         self._exchanges: set[_Exchange] = set()
         self._timer: asyncio.TimerHandle | None = None
 
-    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""
         kind = scope["type"]
         if kind == "http":
-            return self._http(scope, receive, send)
-        if kind == "websocket":
-            return self._websocket(scope, receive, send)
-        return self._app(scope, receive, send)
+            await self._http(scope, receive, send)
+        elif kind == "websocket":
+            await self._websocket(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
 
     # -- requests -------------------------------------------------------------------------------
 
