@@ -8,7 +8,7 @@ PYTHON ?=
 
 # Debian packages that tests need. As root they are installed; otherwise the tests that miss them
 # are listed at the end as not run.
-TEST_PACKAGES :=
+TEST_PACKAGES := chromium
 
 BIN    := .venv/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --only-binary :all:

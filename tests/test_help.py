@@ -20,10 +20,12 @@ from tests.server.process import Process
 from tests.store.helpers import SMALL as STORE
 from walnut.cli import walnut
 from walnut.log import Log
+from walnut.server.access.tokens import Tokens, Wanted
 from walnut.server.directory import running_in
 from walnut.store import Store
 from walnut.store.document import Document
 from walnut.topics import Topics
+from walnut.web.caller import Caller
 
 WALNUT = [sys.executable, "-m", "walnut.cli"]
 
@@ -99,6 +101,9 @@ def test_the_examples_in_every_help_text_work(path: str, newcomer: Path) -> None
     if path.startswith("walnut jobs"):
         with Store(newcomer / "work", STORE) as store:
             fill(store)
+    if path.startswith("walnut token"):
+        with Store(newcomer / "walnut-data" / "store", STORE) as store:
+            Tokens(store).create_now(Wanted(name="old", scopes=("*",)), Caller("test", ("*",), ""))
     examples = re.findall(r"^ +\$ (.+)$", result.stdout, re.MULTILINE)
     assert any(f"{path} " in example for example in examples)
     serving = Process(newcomer / "walnut-data").ready() if path in SERVED else None

@@ -95,12 +95,10 @@ class Scripted:
             thread.start()
 
     def _serve(self, connection: socket.socket) -> None:
-        with connection, connection.makefile("rb") as file:
+        # The client, or the end of the test, may hang up at any moment.
+        with contextlib.suppress(OSError), connection, connection.makefile("rb") as file:
             while True:
-                try:
-                    request = _read(file)
-                except OSError:
-                    return
+                request = _read(file)
                 if request is None:
                     return
                 self.requests.append(request)

@@ -16,9 +16,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from tests.client.server import Scripted
 from tests.jobs.office import fill
 from tests.store.helpers import SMALL
 from walnut.cli import walnut
+from walnut.client import Client
 from walnut.store import Store
 from walnut.store.document import Document
 from walnut.testing.serving import Serving, serving
@@ -229,6 +231,20 @@ def test_who_is_not_there_and_who_may_not_are_told_in_one_line(
     wrong = CliRunner().invoke(walnut, ["log", "verify", "http://localhost:1"], prog_name="walnut")
     assert wrong.exit_code == 2
     assert "works on a directory" in wrong.stderr
+
+
+def test_a_write_whose_answer_was_lost_is_told_with_the_key_to_send_it_again_under(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    make(tmp_path / "data")
+    monkeypatch.setitem(Client.__init__.__kwdefaults__, "patience", 0.5)  # type: ignore[arg-type]
+    with Scripted([None], tmp_path / "data" / "walnut.sock") as server:
+        told = refused("store", "put", "data", "notes", '{"key": "a", "value": 1}')
+        keys = {request.headers["idempotency-key"] for request in server.requests if request.body}
+    assert len(keys) == 1
+    assert "may or may not have been done" in told
+    assert keys.pop() in told
 
 
 def test_the_program_starts_without_what_it_does_not_need() -> None:

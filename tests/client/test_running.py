@@ -255,6 +255,8 @@ def test_writers_and_followers_go_on_across_restarts_and_crashes(tmp_path: Path)
         server.kill()
         server.start()
         goes_on()
+        server.restart()
+        goes_on()
         ending.set()
         for thread in threads:
             thread.join()

@@ -96,13 +96,14 @@ def test_top_goes_on_through_a_restart_and_another_size_until_q_is_pressed(tmp_p
         assert termios.tcgetattr(screen._theirs) == screen.before
 
 
-def test_top_of_what_is_not_there_is_one_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", ["top", "status"])
+def test_what_is_not_there_is_told_in_one_line(tmp_path: Path, command: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "walnut.cli", "top", "nothing"], check=False, cwd=tmp_path,
+        [sys.executable, "-m", "walnut.cli", command], check=False, cwd=tmp_path,
         capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 1
-    assert done.stderr.startswith("walnut: ")
+    assert done.stderr.startswith("walnut: there is no walnut-data here")
     assert done.stderr.count("\n") == 1
 
 

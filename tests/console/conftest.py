@@ -11,7 +11,7 @@ from typing import Any, Self
 
 import msgspec
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 # The second half keeps it from looking for servers of its maker's.
@@ -102,24 +102,61 @@ class Visitor:
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.on("request", lambda request: self.requests.append(request.url))
 
-    def log_in(self, name: str = "operator") -> Self:
-        self.page.goto(f"{self.served.url}/console")
+    def log_in(self, name: str) -> Self:
+        self.page.goto(f"{self.served.url}/console/slots")  # the least of pages
         self.page.get_by_label("Token").fill(self.served.tokens[name])
         self.page.get_by_role("button", name="Log in").click()
-        self.page.wait_for_selector("main h1, main h2")
+        self.page.wait_for_selector("#w-main h1, #w-main h2")
         return self
 
     def open(self, path: str) -> Page:
         self.page.goto(f"{self.served.url}/console/{path}")
-        self.page.wait_for_selector("main h1, main h2")
+        self.page.wait_for_selector("#w-main h1, #w-main h2")
         self.page.wait_for_function("window.socket && window.socket.connected")
         return self.page
 
 
+class Browsers:
+    """A browser for each kind of visitor, who stay logged in from test to test, as people do: a new one
+    would load all scripts anew each time."""
+
+    def __init__(self, browser: Browser, served: Served) -> None:
+        self._browser = browser
+        self._served = served
+        self._known: dict[str, BrowserContext] = {}
+
+    def stranger(self) -> Visitor:
+        """Somebody who has never been here."""
+        context = self._browser.new_context(viewport={"width": 1280, "height": 860})
+        return Visitor(context.new_page(), self._served)
+
+    def known(self, name: str) -> Visitor:
+        """Somebody who is logged in with the token of this name."""
+        if name not in self._known:
+            visitor = self.stranger().log_in(name)
+            self._known[name] = visitor.page.context
+            visitor.page.close()
+        return Visitor(self._known[name].new_page(), self._served)
+
+
+@pytest.fixture(scope="package")
+def browsers(browser: Browser, served: Served) -> Browsers:
+    return Browsers(browser, served)
+
+
 @pytest.fixture
-def visitor(served: Served, browser: Browser) -> Iterator[Visitor]:
-    context = browser.new_context(viewport={"width": 1280, "height": 860})
-    visitor = Visitor(context.new_page(), served)
+def stranger(browsers: Browsers) -> Iterator[Visitor]:
+    visitor = browsers.stranger()
     yield visitor
-    context.close()
+    visitor.page.context.close()
+    assert visitor.errors == []
+
+
+@pytest.fixture
+def visitor(browsers: Browsers, request: pytest.FixtureRequest) -> Iterator[Visitor]:
+    """Somebody who may do everything, or what the test's mark says: `@pytest.mark.parametrize(
+    "visitor", ["reader"], indirect=True)`."""
+    visitor = browsers.known(getattr(request, "param", "operator"))
+    yield visitor
+    visitor.page.close()
     assert visitor.errors == []

@@ -296,6 +296,16 @@ def test_keys_are_found_on_their_lines_whatever_is_between_them() -> None:
     assert found["a", "list"] == 10
     assert found["c", "d"] == 14
     assert found["c", "d", "z", "w"] == 15
+    assert lines_of("a.b = 1\n[[x]]\ny = 1\n[[x]]\ny = 2\n") == {
+        ("a",): 1, ("a", "b"): 1, ("x",): 2, ("x", "y"): 3,
+    }  # fmt: skip
+
+
+def test_a_value_of_thousands_of_lines_costs_lines_and_no_time() -> None:
+    ended = [f"{number}," for number in range(5000)]
+    assert lines_of("\n".join(["x = [", *ended, "]", "y = 1"]))["y",] == 5003
+    tricky = [f'"{number}]",' for number in range(5000)]
+    assert lines_of("\n".join(["x = [", *tricky, "]", "y = 1"])) == {}
 
 
 def test_the_documentation_has_every_setting_as_it_is() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import os
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -23,11 +24,17 @@ from schemathesis.specs.openapi.checks import (
 from tests.server.process import TOKEN, Process
 from walnut.web.problems import MEDIA_TYPE
 
-EXAMPLES = 4
+EXAMPLES = int(os.environ.get("WALNUT_EXAMPLES", "4"))
 """Of each operation, of which there are some 50: half a minute on a busy machine."""
 SECONDS = 20.0
 ENDLESS = {"/v1/changes", "/v1/log/tail", "/v1/topics/{topic}/tail"}
 """Streams, which go on: tests/server/access has them end."""
+
+
+@schemathesis.serializer("application/x-ndjson")
+def lines(ctx: Any, value: Any) -> bytes:
+    """Whatever bytes were made up; schemathesis knows no NDJSON."""
+    return value if isinstance(value, bytes) else str(value).encode("utf-8", "replace")
 
 
 class Running:

@@ -17,7 +17,7 @@ from tests.shutdown.client import CHILDREN, Client, program, request, server
 from tests.shutdown.test_connection import asynchronously
 from walnut.shutdown import Budgets, ExitCode, Listening, Predecessor, Successor
 from walnut.shutdown.errors import PredecessorStays, SuccessorFailed
-from walnut.shutdown.handover import _spawn
+from walnut.shutdown.handover import CLOSED, _spawn
 
 
 @asynchronously
@@ -90,12 +90,27 @@ def test_a_predecessor_that_stays_is_named() -> None:
     here, there = socket.socketpair()
 
     async def wait() -> None:
-        await Predecessor(there).gone(0.01)
+        await Predecessor(there, 1).gone(0.01)
 
     with pytest.raises(PredecessorStays, match=r"within 0\.01 s"):
         asyncio.run(wait())
     here.close()
     there.close()
+
+
+def test_a_predecessor_that_says_so_is_not_waited_for() -> None:
+    here, there = socket.socketpair()
+    successor = Successor(1, here)
+    successor._hold = here.detach()
+
+    async def wait() -> None:
+        predecessor = Predecessor(there, os.getppid())
+        with pytest.raises(PredecessorStays):
+            await predecessor.gone(0.01)
+        successor.release()
+        await predecessor.gone(20)
+
+    asyncio.run(wait())
 
 
 def test_a_successor_that_can_not_be_found_is_named() -> None:
@@ -164,6 +179,7 @@ async def test_sockets_of_a_service_manager_are_served_and_left_alone(tmp_path: 
     here.setblocking(False)
     loop = asyncio.get_running_loop()
     assert await loop.sock_recv(here, 100) == b"ready\n"
+    here.send(CLOSED)
     here.close()
     client = Client(held.port)
     assert (await client.get()).status == 200

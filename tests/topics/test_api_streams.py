@@ -17,7 +17,7 @@ from tests.topics.apis import ALL_PROBLEMS, opened, routes_of, with_topics
 from tests.web.asgi import Call, app_of
 from walnut.log.errors import LogFull
 from walnut.store.store import Store
-from walnut.topics.api import lines, reading
+from walnut.topics.api import lines, messages, reading
 from walnut.topics.topics import Topics
 
 SSE = {"accept": "text/event-stream"}
@@ -135,8 +135,6 @@ def test_lines_are_committed_while_the_body_arrives_and_no_more_is_read_than_can
             monkeypatch.setattr(topics, "publish", slow)
             for number in range(3, 53):
                 call.body(b"%d\n%d\n" % (number, number), more=True)
-            while not (waiting := call._in.qsize()) or waiting == 50:
-                await asyncio.sleep(0)
             for _ in range(1000):
                 await asyncio.sleep(0)
             assert call._in.qsize() >= 47, "a batch under way and one that waits, no more"
@@ -165,6 +163,38 @@ def test_a_client_that_hangs_up_leaves_whole_lines_behind(tmp_path: Path) -> Non
             assert call.task is not None
             await asyncio.gather(call.task, return_exceptions=True)
         assert [message.value for message in topics.read(store, "t").messages] == [b"1", b"2"]
+
+    with Store(tmp_path / "s", SMALL) as store:
+        asyncio.run(run(store))
+
+
+def test_a_stream_that_the_server_stops_says_what_was_committed(tmp_path: Path) -> None:
+    async def run(store: Store) -> None:
+        app, topics = app_for(store)
+        async with Call(app, "/v1/topics/t/stream", method="POST") as call:
+            call.body(b"1\n2\n3\nha", more=True)
+            await topics_at(topics, 3)
+            call.draining.set()
+            assert await call.head() == 503
+            problem = json.loads(await call.rest())
+            assert (problem["type"].split(":")[-1], problem["committed"]) == ("stopping", 3)
+
+    with Store(tmp_path / "s", SMALL) as store:
+        asyncio.run(run(store))
+
+
+def test_a_stream_in_which_nothing_comes_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lines, "IDLE_SECONDS", 0.05)
+
+    async def run(store: Store) -> None:
+        app, topics = app_for(store)
+        async with Call(app, "/v1/topics/t/stream", method="POST") as call:
+            call.body(b"1\n", more=True)
+            assert await call.head() == 408
+            assert json.loads(await call.rest())["committed"] == 1
+        assert topics.info(store, "t").next == 1
 
     with Store(tmp_path / "s", SMALL) as store:
         asyncio.run(run(store))
@@ -224,7 +254,7 @@ def test_many_tails_get_every_message_and_share_the_reading(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     encoded: list[int] = []
-    encode = reading.encoded
+    encode = messages.encoded
 
     def counting(message: Any) -> bytes:
         encoded.append(message.offset)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from walnut.log.control import read_control
+from walnut.log.errors import NotALog
 from walnut.log.show import count, duration, size
 
 if TYPE_CHECKING:
@@ -175,6 +176,12 @@ def look_at_files(directory: str, shown: str, before: Sight | None = None) -> Si
 
     Raises NotALog, TablesLost, ..."""
     from walnut.store.remote import StoreReader  # noqa: PLC0415, a server is asked without
+
+    if not Path(directory).exists():
+        raise NotALog(
+            f"there is no {shown} here: name the data directory of a server, or a store; `walnut serve` "
+            "starts a server"
+        )
 
     with StoreReader(directory) as reader:
         store, log = reader.stat(), reader.log.stat()

@@ -14,16 +14,16 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from walnut.console.visit import PREFIX
 from walnut.subsystem.model import Page, Resources
 from walnut.web.access import ACCESS
-from walnut.web.asgi import App, Receive, Scope, Send
+from walnut.web.asgi import App, Message, Receive, Scope, Send
 from walnut.web.caller import KEY
 
 # NiceGUI compiles templates and starts its page by an inline script: hence the two 'unsafe' words. What
@@ -102,11 +102,24 @@ class Console:
             return
         # Only a proxy may say under which address we are, and then by the server's own settings.
         headers = [pair for pair in scope["headers"] if pair[0] != b"x-forwarded-prefix"]
-        await app({**scope, "headers": headers}, receive, _with_headers(send))
+        gone = False
+
+        async def receiving() -> Message:
+            nonlocal gone
+            message = await receive()
+            gone = gone or message["type"] == "http.disconnect"
+            return message
+
+        try:
+            await app({**scope, "headers": headers}, receiving, _with_headers(send))
+        except RuntimeError:
+            # How Starlette's middleware says that nobody waits for the answer any more.
+            if not gone:
+                raise
 
 
 def _with_headers(send: Send) -> Send:
-    async def sending(message: MutableMapping[str, Any]) -> None:
+    async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
             message["headers"] = [*message.get("headers", ()), *_HEADERS]
         await send(message)

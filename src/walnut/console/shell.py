@@ -164,7 +164,9 @@ def _frame(console: Console, visit: Visit, page: Page) -> Any:
         with tag("nav", "w-menu", id="w-menu") as pages:
             pages.props["aria-label"] = "Pages"
             _menu(console, visit, page)
-        main = tag("main", "w-page", id="w-main")
+        # Not a `main`: NiceGUI's own is around all of this.
+        main = tag("section", "w-page", id="w-main")
+        main.props["aria-label"] = page.title
     ui.timer(SESSION_SECONDS, lambda: _look(visit, main))
     return main
 
@@ -246,6 +248,11 @@ def end(visit: Visit, main: ui.element) -> None:
         empty("logout", "Your session has ended", "Log in again to go on where you were.")
         with tag("div", "w-controls").style("justify-content:center;padding-bottom:24px"):
             tag("a", "w-button", "Log in", href=f"{PREFIX}/login")
+
+
+def go(address: str) -> None:
+    """Send the visitor to a page: `go(link("tables"))`. NiceGUI adds where it is mounted by itself."""
+    ui.navigate.to(address.removeprefix(PREFIX))
 
 
 Act = Callable[..., Awaitable[None]]

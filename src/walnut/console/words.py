@@ -110,4 +110,7 @@ def _before(short: str, now: dt.datetime) -> dt.datetime | None:
     seconds = {"s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400}.get(unit)
     if seconds is None or not digits.isascii() or not digits.isdigit() or len(digits) > 9:
         return None
-    return now - dt.timedelta(seconds=int(digits) * seconds)
+    try:
+        return now - dt.timedelta(seconds=int(digits) * seconds)
+    except OverflowError:  # before the year 1
+        return None

@@ -25,7 +25,7 @@ from walnut.console.parts.grid import Batch, Column, Grid, Line
 from walnut.console.parts.jsonview import json_view
 from walnut.console.parts.tiles import Tile, tiles
 from walnut.console.reading import reading
-from walnut.console.shell import acting
+from walnut.console.shell import acting, go
 from walnut.console.visit import Visit, link
 from walnut.console.words import DASH, ago, moment, number
 from walnut.jobs.history import told
@@ -44,6 +44,8 @@ QUEUES: Final = 100
 """Queues that are shown."""
 JOBS: Final = 100
 """Of one fetch."""
+LOOK_SECONDS: Final = 1.0
+"""Between two looks at a job that is open."""
 SOON: Final = 10
 """Schedules and timers that are shown."""
 COLOURS: Final = {
@@ -340,6 +342,24 @@ async def _job(visit: Visit, jobs: Jobs, id_: str) -> None:
                 "It never was, or it ended longer ago than jobs are kept.",
             )
         return
+    place = tag("div", "w-page w-inside")
+    shown: list[Job] = []
+
+    async def draw() -> None:
+        """Draw it as it is now, if that is not what is shown."""
+        now = await reading(jobs.get, jobs.store, id_)
+        if now is None or shown == [now]:
+            return
+        shown[:] = [now]
+        place.clear()
+        with place:
+            _shown(visit, jobs, now, crumbs)
+
+    await draw()
+    ui.timer(LOOK_SECONDS, draw)
+
+
+def _shown(visit: Visit, jobs: Jobs, job: Job, crumbs: list[tuple[str, str]]) -> None:
     with heading(job.task, "", crumbs):
         if visit.may("jobs:write", job.queue):
             _acts(visit, jobs, job)
@@ -387,7 +407,7 @@ def _acts(visit: Visit, jobs: Jobs, job: Job) -> None:
             meta = _meta(visit, job.queue, reason)
             await jobs.store.by(meta).run(function, job.id)
             ui.notify(said, type="positive")
-            ui.navigate.to(link("jobs") if function == jobs.drop else link("jobs", job=job.id))
+            go(link("jobs") if function == jobs.drop else link("jobs", job=job.id))
 
         return acting(visit, acted)
 

@@ -54,11 +54,14 @@ _QUIET: Final = {"asyncio": logging.WARNING, "uvicorn.access": logging.WARNING}
 def configure(section: LoggingSection, stream: TextIO | None = None) -> None:
     """Write the log as the section says; call it again to change that. `stream`: instead of stderr."""
     stream = stream or sys.stderr
+    text = section.format == "text" or (section.format == "auto" and stream.isatty())
+    # Who watches wants the time on the wall; who reads it later, elsewhere, the whole moment.
+    stamp = structlog.processors.TimeStamper(fmt="%H:%M:%S" if text else "iso", utc=not text)
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.stdlib.ExtraAdder(),
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        stamp,
         hide_fields,
     ]
     structlog.configure(
@@ -78,7 +81,7 @@ def configure(section: LoggingSection, stream: TextIO | None = None) -> None:
             foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                *_rendering(section, terminal=stream.isatty()),
+                *_rendering(text=text, colors=stream.isatty()),
                 hide_in_line,
             ],
         )
@@ -127,12 +130,12 @@ def hidden(text: str) -> str:
     return _SECRETS.sub(lambda found: f"{next(filter(None, found.groups()), '')}{HIDDEN}", text)
 
 
-def _rendering(section: LoggingSection, *, terminal: bool) -> list[structlog.typing.Processor]:
-    if section.format == "text" or (section.format == "auto" and terminal):
+def _rendering(*, text: bool, colors: bool) -> list[structlog.typing.Processor]:
+    if text:
         # Never the tracebacks that show variables: those hold what people sent us.
         return [
             structlog.dev.ConsoleRenderer(
-                colors=terminal,
+                colors=colors,
                 pad_event_to=0,
                 exception_formatter=structlog.dev.plain_traceback,
             )

@@ -47,7 +47,7 @@ from walnut.shutdown.handover import Predecessor, Successor
 from walnut.shutdown.inflight import InFlight
 from walnut.shutdown.lifecycle import Lifecycle
 from walnut.shutdown.limits import HttpLimits
-from walnut.shutdown.model import Budgets, Event, Phase, Report
+from walnut.shutdown.model import Budgets, Event, ExitCode, Phase, Report
 from walnut.shutdown.notify import Notifier
 from walnut.shutdown.sockets import Listening, activated, listen, listen_unix
 from walnut.shutdown.uvicorn import Server as HttpServer
@@ -154,7 +154,6 @@ class Server:
             notify=self._notify,
             reload=self._reload,
             restart=self._restart,
-            flush=self._release,
             log=log_event,
         )
         self._front.probed(self.lifecycle)
@@ -162,7 +161,12 @@ class Server:
 
     async def serve(self) -> Report:
         """Start, serve until asked to stop, stop. Raises StartFailed."""
-        return await self.lifecycle.serve()
+        report = await self.lifecycle.serve()
+        if self._successor is not None and report.exit_code is ExitCode.CLEAN:
+            # Sooner than by the end of this process, which takes itself apart first. If something was
+            # cut short, only that end tells that nothing here holds the log any more.
+            self._successor.release()
+        return report
 
     # -- what it tells of itself ----------------------------------------------------------------
 
@@ -225,11 +229,6 @@ class Server:
     async def _restart(self) -> None:
         self._successor = await Successor.start(self._command, self.listening, notify=self._notify)
 
-    async def _release(self) -> None:
-        """Tell the successor that all is closed, before this process has taken itself apart."""
-        if self._successor is not None:
-            self._successor.release()
-
     async def _reload(self) -> None:
         """Take up what can be taken up. Raises ConfigError, TlsUnusable; all stays as it was then."""
         new = await asyncio.to_thread(self._reread)
@@ -280,10 +279,10 @@ def check_address(section: ServerSection, context: ssl.SSLContext | None) -> Non
 
 def log_event(event: Event) -> None:
     """What the lifecycle does, as lines of the log."""
-    facts: dict[str, Any] = {"phase": event.phase.value}
+    facts: dict[str, Any] = {"phase": event.phase.value} if event.kind == "phase" else {}
     if event.seconds:
         facts["seconds"] = round(event.seconds, 3)
-    if event.kind != "phase" and event.counts.total:
+    if event.kind not in {"phase", "progress"} and event.counts.total:
         facts["in_flight"] = str(event.counts)
     level = "info"
     match event.kind:
@@ -299,6 +298,7 @@ def log_event(event: Event) -> None:
             words, level = f"{event.component} failed: {event.detail}", "error"
         case "progress":
             words = f"waiting for what is under way: {event.counts}"
+            level = "info" if event.counts.total else "debug"
         case "signal":
             words = f"signal {event.detail}"
         case _:

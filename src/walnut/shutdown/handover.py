@@ -21,6 +21,7 @@ import os
 import signal
 import socket
 from collections.abc import Mapping, MutableMapping, Sequence
+from contextlib import suppress
 from typing import Final
 
 from walnut.shutdown.errors import InvalidActivation, PredecessorStays, SuccessorFailed
@@ -28,8 +29,11 @@ from walnut.shutdown.notify import Notifier
 from walnut.shutdown.sockets import FIRST_FD, OWNED, Listening
 
 PREDECESSOR: Final = "WALNUT_PREDECESSOR_FD"
-"""Names the file descriptor over which the two talk."""
+"""The file descriptor over which the two talk, and the number of the process before: `3:4711`."""
 READY: Final = b"ready\n"
+CLOSED: Final = b"closed\n"
+LOOK_SECONDS: Final = 0.002
+"""Between two looks at whether a process that is ending has ended."""
 # LISTEN_PID has to be the number of the process itself, which nobody knows before it is there.
 _SHELL: Final = 'LISTEN_PID=$$; export LISTEN_PID; exec "$@"'
 
@@ -117,15 +121,17 @@ class Successor:
     def release(self) -> None:
         """Tell it that everything here is closed. The end of this process says the same."""
         if self._hold != -1:
-            os.close(self._hold)
+            with socket.socket(fileno=self._hold) as line, suppress(ConnectionError):
+                line.sendall(CLOSED)
             self._hold = -1
 
 
 class Predecessor:
     """The process before this one, as this one sees it."""
 
-    def __init__(self, line: socket.socket) -> None:
+    def __init__(self, line: socket.socket, pid: int) -> None:
         line.setblocking(False)
+        self.pid = pid
         self._line = line
 
     @classmethod
@@ -138,15 +144,16 @@ class Predecessor:
             InvalidActivation: the variable names no open socket.
         """
         environ = os.environ if environ is None else environ
-        fd = environ.pop(PREDECESSOR, "")
-        if not fd:
+        said = environ.pop(PREDECESSOR, "")
+        if not said:
             return None
         try:
-            os.set_inheritable(int(fd), False)
-            return cls(socket.socket(fileno=int(fd)))
+            fd, pid = map(int, said.split(":"))
+            os.set_inheritable(fd, False)
+            return cls(socket.socket(fileno=fd), pid)
         except (OSError, ValueError) as error:
             raise InvalidActivation(
-                f"{PREDECESSOR} is {fd!r}, which is no socket: {error}"
+                f"{PREDECESSOR} is {said!r}, no socket:pid ({error})"
             ) from error
 
     async def ready(self) -> None:
@@ -169,10 +176,14 @@ class Predecessor:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(timeout):
-                while await loop.sock_recv(self._line, 1):
-                    pass
-        except ConnectionError:
-            pass
+                try:
+                    closed = await loop.sock_recv(self._line, len(CLOSED))
+                except ConnectionError:
+                    closed = b""
+                # A process that is killed loses this line before, or after, the locks it holds. It
+                # ceases to be the parent when it has lost everything.
+                while not closed and os.getppid() == self.pid:  # noqa: ASYNC110 -- no event tells it
+                    await asyncio.sleep(LOOK_SECONDS)
         except TimeoutError:
             raise PredecessorStays(
                 f"the process before this one has not ended within {timeout:g} s; "
@@ -198,7 +209,7 @@ def _spawn(
         "LISTEN_FDS": str(len(listening)),
         "LISTEN_FDNAMES": ":".join(one.name for one in listening),
         OWNED: ":".join(one.name for one in listening if one.owned),
-        PREDECESSOR: str(FIRST_FD + len(listening)),
+        PREDECESSOR: f"{FIRST_FD + len(listening)}:{os.getpid()}",
     }
     environment.pop("WATCHDOG_PID", None)  # it names this process
     try:

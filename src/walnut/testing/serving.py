@@ -15,13 +15,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 from walnut.client.address import parse
 from walnut.client.errors import ClientError
 from walnut.client.transport import Transport
+from walnut.server.directory import running_in
 
 START_SECONDS: Final = 60.0
 """For a server to be ready on a slow, loaded machine; one or two are usual."""
@@ -41,12 +42,13 @@ class Serving:
         self.log = data.parent / f"{data.name}.log"
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None
+        self._successor: int | None = None
 
     @property
     def pid(self) -> int:
         """Of its process."""
         assert self._process is not None, "it was started"
-        return self._process.pid
+        return self._process.pid if self._successor is None else self._successor
 
     def start(self) -> None:
         """Start it, and wait until it answers. Raises AssertionError with its log if it does not."""
@@ -72,9 +74,20 @@ class Serving:
             time.sleep(POLL_SECONDS)
         probe.close()
 
-    def stop(self) -> int:
-        """Stop it as an operator does; its exit code."""
+    def restart(self) -> None:
+        """Hand over to a new process without refusing a connection, as `walnut restart` does."""
         assert self._process is not None, "it was started"
+        command = [sys.executable, "-m", "walnut.cli", "restart", "--data", str(self.data)]
+        subprocess.run(command, check=True, cwd=self.data.parent, stdout=subprocess.DEVNULL)  # noqa: S603, our own program
+        self._successor = running_in(self.data).pid
+        self._process.wait(STOP_SECONDS)
+
+    def stop(self) -> int:
+        """Stop it as an operator does; its exit code, which of a successor is not known: 0."""
+        assert self._process is not None, "it was started"
+        if self._successor is not None:
+            self._end_successor(signal.SIGTERM)
+            return 0
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
         try:
@@ -86,8 +99,39 @@ class Serving:
     def kill(self) -> None:
         """End it on the spot, as a crash does."""
         assert self._process is not None, "it was started"
+        self._end_successor(signal.SIGKILL)
         self._process.kill()
         self._process.wait()
+
+    def _end_successor(self, number: signal.Signals) -> None:
+        """End a process that is no child of this one. Raises AssertionError if it does not end."""
+        pid, self._successor = self._successor, None
+        if pid is None:
+            return
+        end = time.monotonic() + STOP_SECONDS
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+            while time.monotonic() < end:
+                if _is_zombie(pid):
+                    return
+                os.kill(pid, 0)
+                time.sleep(POLL_SECONDS)
+            raise AssertionError(f"process {pid} goes on after {number.name}: see {self.log}")
+
+    @property
+    def running(self) -> bool:
+        """A process of it is there."""
+        return self._successor is not None or (
+            self._process is not None and self._process.poll() is None
+        )
+
+
+def _is_zombie(pid: int) -> bool:
+    """It has ended, and nobody has asked for its exit code: in a container nobody may."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return False
 
 
 @contextmanager
@@ -98,5 +142,5 @@ def serving(data: str | Path, *options: str) -> Iterator[Serving]:
     try:
         yield server
     finally:
-        if server._process is not None and server._process.poll() is None:
+        if server.running:
             server.kill()

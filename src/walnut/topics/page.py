@@ -25,7 +25,7 @@ from walnut.console.parts.grid import Batch, Column, Grid, Line
 from walnut.console.parts.jsonview import json_view
 from walnut.console.parts.tiles import Tile, tiles
 from walnut.console.reading import reading
-from walnut.console.shell import acting
+from walnut.console.shell import acting, go
 from walnut.console.visit import Visit, link
 from walnut.console.words import ago, count, moment, number, read_moment, size, span
 from walnut.store.notation import text_of
@@ -160,7 +160,7 @@ def _new(visit: Visit, topics: Topics) -> None:
         name = str(field.value or "").strip()
         meta = _meta(visit, "topics:admin", name, "made a topic")
         await topics.store.by(meta).run(topics.create, name, limits.options())
-        ui.navigate.to(link("topics", topic=name))
+        go(link("topics", topic=name))
 
     with dialog(
         "New topic", "It keeps its messages while none of these limits is passed."
@@ -377,7 +377,7 @@ def _delete(visit: Visit, topics: Topics, info: TopicInfo) -> None:
     async def delete() -> None:
         meta = _meta(visit, "topics:admin", info.name, "deleted a topic")
         await topics.store.by(meta).run(topics.delete, info.name)
-        ui.navigate.to(link("topics"))
+        go(link("topics"))
 
     told = f"{count(info.messages, 'message')} and the places of all groups go with it."
     ask = functools.partial(

@@ -58,10 +58,6 @@ class BodyTooLarge(WebError):
     """A request's body is larger than the server takes."""
 
 
-class HeadersTooLarge(WebError):
-    """A request's headers are larger than the server takes."""
-
-
 class BodyTimeout(WebError):
     """A request's body did not come in time."""
 

@@ -149,7 +149,7 @@ def _describe_body(
 ) -> None:
     content = {}
     for media_type, kind in opt.get(SENDS, {}).items():
-        schema: dict[str, Any] = {}
+        schema: dict[str, Any] = {"type": "string", "format": "binary"}
         if kind is not bytes:
             (schema,), more = msgspec.json.schema_components(
                 [kind], ref_template="#/components/schemas/{name}"

@@ -88,7 +88,6 @@ KINDS: Final[Mapping[type[Exception], Kind]] = {
     errors.Overloaded: Kind("overloaded", 503, "The server has as much to do as it takes", 1),
     errors.TooManyRequests: Kind("too-many-requests", 429, "Too many requests at a time", 1),
     errors.BodyTooLarge: TOO_LARGE,
-    errors.HeadersTooLarge: Kind("headers-too-large", 431, "The headers are too large"),
     errors.BodyTimeout: Kind("body-timeout", 408, "The body did not come in time"),
     errors.RequestTimeout: Kind("timeout", 503, "The request took too long", 1),
     errors.ClientGone: Kind("client-gone", 400, "The client hung up"),  # told to nobody

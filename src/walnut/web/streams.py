@@ -14,6 +14,7 @@ the last position that he saw misses nothing and sees nothing twice.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
 from contextlib import suppress
 from typing import Any, Final, Literal, Protocol
@@ -24,13 +25,17 @@ from walnut.web.access import ACCESS, Access
 from walnut.web.caller import caller_of
 from walnut.web.problems import Problems
 
-BATCH_BYTES: Final = 256 * 1024
-"""What is read and framed at once, about: a stream's memory."""
+BATCH_BYTES: Final = 64 * 1024
+"""What is read and framed at once, about. A stream whose reader takes nothing holds it, and as much again
+in the connection's buffer, twice."""
+KEPT_BYTES: Final = 4 << 20
+"""Of what was read last, encoded, for all who follow the same."""
 HEARTBEAT_SECONDS: Final = 10.0
 """Between two signs of life: shorter than proxies wait for a silent connection, which is 30 s and more.
 A stream whose token is revoked ends within it."""
-SLOW_SECONDS: Final = 30.0
-"""A reader that takes nothing of a batch for so long is cut off."""
+SLOW_SECONDS: Final = 45.0
+"""A reader that takes nothing of a batch for so long is cut off here, if the HTTP server has not done so
+before: ours does after 30 s (`walnut.shutdown.limits`), and resets the connection."""
 RETRY_MILLISECONDS: Final = 1000
 """After which a browser comes again."""
 
@@ -39,6 +44,8 @@ SSE: Final = "text/event-stream"
 
 DRAINING: Final = "walnut.draining"
 """The extension of a scope that says that the server stops (`walnut.shutdown.asgi`): an event."""
+
+_logger = logging.getLogger("walnut.web")
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Any]]
@@ -232,7 +239,9 @@ class Streamed:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the request of this ASGI scope. What goes wrong before the first byte is raised."""
-        first = await self.source.take()
+        events = await self.source.take()
+        first = self.framing.events(events) if events else b""
+        del events  # what is sent is held once
         await send(
             {
                 "type": "http.response.start",
@@ -248,15 +257,20 @@ class Streamed:
         heart = Heart(scope, receive)
         try:
             await self._run(first, heart, scope, send)
+        except (
+            SlowReader
+        ) as error:  # the answer stays incomplete, and the server closes its connection
+            _logger.warning("%s: %s", scope["path"], error)
         finally:
             await heart.close()
 
-    async def _run(self, events: Sequence[Event], heart: Heart, scope: Scope, send: Send) -> None:
+    async def _run(self, first: bytes, heart: Heart, scope: Scope, send: Send) -> None:
         source, framing = self.source, self.framing
-        if events:
-            await _send(send, framing.events(events))
+        if first:
+            await _send(send, first)
         elif self.follow:  # the head goes out at once, so that the reader knows it is connected
             await _send(send, framing.heartbeat(source.position))
+        del first
         reason: Reason = "complete"
         problem: Any = None
         while not heart.gone:
@@ -272,7 +286,10 @@ class Streamed:
                 reason, problem = "failed", msgspec.Raw(self.problems.render(error, scope).body)
                 break
             if events:
-                await _send(send, framing.events(events))
+                body = framing.events(events)
+                del events
+                await _send(send, body)
+                del body
             elif not self.follow:
                 break
             elif quiet:
@@ -303,7 +320,7 @@ class Recent:
     def __init__(
         self,
         read: Callable[[int, int], list[tuple[int, Any, int]]],
-        limit: int = 16 * BATCH_BYTES,
+        limit: int = KEPT_BYTES,
     ) -> None:
         self._read = read
         self._limit = limit

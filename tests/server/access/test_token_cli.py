@@ -6,10 +6,14 @@ import json
 import re
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner, Result
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect, unix_connect
 
 from tests.server.process import TOKEN, Process
 from walnut.cli import walnut
+from walnut.client.place import client_of, server_of
 from walnut.server.access.credentials import read_credential
 from walnut.server.access.tokens import Tokens
 from walnut.store.store import Store
@@ -90,4 +94,23 @@ def test_a_running_server_is_asked_through_its_socket_or_by_url(tmp_path: Path) 
         assert "not good" in gone.stderr
         still = {"WALNUT_TOKEN": operator}
         assert CliRunner().invoke(walnut, ["token", "list", server.url], env=still).exit_code == 0
+        assert server.stop() == 0
+
+
+def test_websockets_over_the_local_socket_are_their_users(tmp_path: Path) -> None:
+    data = tmp_path / "walnut-data"
+    path, uri = "/v1/topics/orders/socket", "ws://localhost/v1/topics/orders/socket"
+    with Process(data) as server:
+        server.ready()
+        address = server_of(str(data))
+        assert address is not None
+        with client_of(address) as client:
+            client.create_topic("orders")
+        with unix_connect(str(data / "walnut.sock"), uri) as socket:
+            assert socket.response is not None
+            assert socket.response.status_code == 101
+        with pytest.raises(InvalidStatus) as refused:
+            connect(f"ws://127.0.0.1:{server.port}{path}")
+        assert refused.value.response.status_code == 401
+        assert b"urn:walnut:problem:unauthenticated" in (refused.value.response.body or b"")
         assert server.stop() == 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -21,7 +21,7 @@ from walnut.jobs.errors import UnknownJob
 from walnut.jobs.history import Event, history
 from walnut.jobs.jobs import Jobs
 from walnut.jobs.ledger import DEAD
-from walnut.jobs.model import Job, State
+from walnut.jobs.model import Job, Pause, State
 from walnut.jobs.overview import (
     Depth,
     JobTables,
@@ -101,21 +101,22 @@ class Counting:
         self._jobs = jobs
         self._lock = asyncio.Lock()
         self._at = -COUNTED_SECONDS
-        self._found: list[QueueShown] = []
+        self._found: dict[str, Depth] = {}
 
     async def queues(self) -> list[QueueShown]:
-        """All queues, by name."""
+        """All queues, by name. Which are paused is as of now."""
+        tables = self._jobs.tables
         async with self._lock:
             if time.monotonic() - self._at >= COUNTED_SECONDS:
                 with self._jobs.store.snapshot() as snapshot:
-                    self._found = await asyncio.to_thread(_queues, self._jobs.tables, snapshot)
+                    self._found = await asyncio.to_thread(
+                        depths, tables, snapshot, lambda job: job.queue
+                    )
                 self._at = time.monotonic()
-            return self._found
+            return _queues(self._found, pauses(tables, self._jobs.store))
 
 
-def _queues(tables: JobTables, snapshot: Snapshot) -> list[QueueShown]:
-    counted = depths(tables, snapshot, lambda job: job.queue)
-    paused = pauses(tables, snapshot)
+def _queues(counted: Mapping[str, Depth], paused: Mapping[str, Pause]) -> list[QueueShown]:
     found = []
     for name in sorted(counted.keys() | paused.keys()):
         depth = counted.get(name) or Depth()
@@ -169,7 +170,8 @@ def _many(jobs: Jobs) -> Iterator[ControllerRouterHandler]:
 
     @get("/v1/jobs/queues", tags=TAGS, summary="List queues", opt=needs("jobs:read"))
     async def list_queues() -> Page[QueueShown]:
-        """The queues, how many jobs each has in which state, and which are paused; as of a second ago."""
+        """The queues, how many jobs each has in which state, and which are paused. Depths are as of a
+        second ago."""
         return Page(await counting.queues())
 
     @get("/v1/jobs", tags=TAGS, summary="List jobs", opt=needs("jobs:read"))

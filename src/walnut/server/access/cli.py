@@ -36,7 +36,12 @@ PATH: Final = "/v1/tokens"
 place = click.argument("directory", metavar="DIR", type=Directory("store", remote=True))
 
 
-@click.group()
+@click.group(
+    epilog=examples(
+        "walnut token create walnut-data prometheus --scope metrics:read",
+        "walnut token list walnut-data",
+    )
+)
 def token() -> None:
     """Tokens: who may do what over HTTP.
 
@@ -46,7 +51,7 @@ def token() -> None:
 
 @token.command(
     epilog=examples(
-        "walnut token create walnut-data ci --scope topics:write:builds --expires 90d",
+        "walnut token create walnut-data ci --scope topics:write:ci --expires 90d",
         "walnut token create walnut-data prometheus --scope metrics:read",
     )
 )
@@ -92,7 +97,6 @@ def create(
             "and make another"
         )
     click.echo(text)
-    click.echo(f"made {name}; this is shown once, so keep it where secrets are kept", err=True)
 
 
 @token.command("list", epilog=examples("walnut token list walnut-data"))
@@ -116,7 +120,7 @@ def list_(directory: str, format_: str) -> None:
     _show(found)
 
 
-@token.command(epilog=examples("walnut token revoke walnut-data ci"))
+@token.command(epilog=examples("walnut token revoke walnut-data old"))
 @place
 @click.argument("name")
 def revoke(directory: str, name: str) -> None:
@@ -131,7 +135,7 @@ def revoke(directory: str, name: str) -> None:
     else:
         with client_of(address) as client:
             client.transport.request("DELETE", f"{PATH}/{quote(name, safe='')}")
-    click.echo(f"revoked {name}", err=True)
+    click.echo(f"revoked {name}")
 
 
 _JSON: Final = {"Content-Type": "application/json"}

@@ -29,7 +29,7 @@ ENABLED: Final = "enabled"
 """The key that each subsystem's section has beside its own: switches it on or off."""
 
 FILE_BYTES: Final = 64 << 10
-"""The largest file: the default one has a tenth of this, and finding lines takes its square."""
+"""The largest file: the default one has a tenth of this, and a person reads it."""
 
 _VARIABLE: Final = re.compile(r"WALNUT_([A-Z0-9]+(?:_[A-Z0-9]+)*)__([A-Z0-9_]+)")
 
@@ -186,21 +186,24 @@ class _Given:
         """Take what the file says."""
         if not document:
             return
-        where = lines()
+        lines_known = lines()
+
+        def at(*key: str) -> str:
+            line = lines_known.get(key) or lines_known.get(key[:1])
+            return f"{path}:{line}" if line else str(path)
+
         for section, content in document.items():
             if not isinstance(content, dict):
                 home = [name for name, keys in self.known.items() if section in keys]
                 hint = f"; is it [{home[0]}] {section}?" if home else ""
                 self.problems.append(
-                    f"{path}:{where[(section,)]}: {section} = {_shown(content)}: stands in no "
-                    f"section{hint}"
+                    f"{at(section)}: {section} = {_shown(content)}: stands in no section{hint}"
                 )
                 continue
             if not content and section not in self.known:
-                self._no_section(f"{path}:{where[(section,)]}", section)
+                self._no_section(at(section), section)
             for key, value in content.items():
-                line = where.get((section, key)) or where[(section,)]
-                self.take(section, key, value, Origin("file", f"{path}:{line}"), text=False)
+                self.take(section, key, value, Origin("file", at(section, key)), text=False)
 
     def take(self, section: str, key: str, value: Any, origin: Origin, *, text: bool) -> None:
         """Take one value."""

@@ -133,29 +133,30 @@ async def _check(visit: Visit, backups: Backups, name: str) -> None:
 
 
 def _progress(backups: Backups, name: str) -> None:
-    """What is under way, and how the last ones went; drawn anew when that changes."""
+    """What is under way, and how the last ones went; the page is drawn anew when one ends."""
     place = tag("div").style("margin-top:10px")
     shown: list[str] = []
-    was_running = [False]
+
+    def runs() -> list[Run]:
+        return [run for (of, _), run in sorted(backups.last.items()) if of == name]
+
+    def ends() -> list[int]:
+        return [run.ended for run in runs() if run.ended]
+
+    before = ends()
 
     def draw() -> None:
-        runs = [
-            run
-            for kind in ("backup", "check")
-            if (run := backups.last.get((name, kind))) is not None
-        ]
-        words = [_words(run) for run in runs]
-        running = any(not run.ended for run in runs)
-        if was_running[0] and not running:
+        if ends() != before and all(run.ended for run in runs()):
             ui.navigate.reload()
-        was_running[0] = running
+            return
+        words = [_words(run) for run in runs()]
         if words == shown:
             return
         shown[:] = words
         place.clear()
         with place:
             for word in words:
-                html(f"<p>{word}</p>", "div")
+                html(f"<p>{word}</p>")
 
     draw()
     ui.timer(LOOK_SECONDS, draw)
@@ -188,17 +189,21 @@ def _points(name: str, url: str, kept: Kept) -> None:
         Mark(point.made, f"Tables at LSN {point.lsn:,}, {moment(point.made)[:-4]} UTC")
         for point in kept.points
     ]
+    # A log that reaches back to the very first record needs no tables to begin from.
+    low = 1 if kept.first_lsn == 1 else kept.points[0].lsn
+    high = max(kept.next_lsn - 1, kept.points[-1].lsn)
+    to = moment(newest)[:19].replace(" ", "T") + "Z"
     begin = first - max(1, (now - first) // 20)
     html(timeline_html(begin, now, (first, newest), marks))
     pairs(
         [
             (
                 "Restorable",
-                f"any LSN from {kept.points[0].lsn:,} to {max(kept.next_lsn - 1, kept.points[-1].lsn):,}; the newest {ago(newest, now)}",
+                f"any LSN from {low:,} to {high:,}; the newest {ago(newest, now)}",
             ),
             (
                 "Elsewhere",
-                f'<code>walnut store restore {escape(url)} NEW --to-time "{moment(newest)[:19]}Z"</code>',
+                f"<code>walnut store restore {escape(url)} NEW --to-time {to}</code>",
             ),
         ]
     )

@@ -107,7 +107,9 @@ def _acts(visit: Visit, life: Lifecycle) -> None:
         caller = visit.require("server:admin")
         log.warning("a hot restart was asked for in the console", principal=caller.principal)
         life.signal(signal.SIGUSR2)
-        ui.notify("A successor is being started: log in again once it has taken over.", type="positive")
+        ui.notify(
+            "A successor is being started: log in again once it has taken over.", type="positive"
+        )
 
     told = "A new process takes over the listening sockets: no connection is refused. Settings are read anew."
     ask = functools.partial(

@@ -16,7 +16,7 @@ from walnut.console.parts.asking import confirm, dialog
 from walnut.console.parts.elements import actions, badge, button, heading, pairs, tag
 from walnut.console.parts.empty import empty
 from walnut.console.parts.grid import Column, Grid, Line
-from walnut.console.shell import acting
+from walnut.console.shell import acting, go
 from walnut.console.visit import Visit, link
 from walnut.console.words import ago, moment
 from walnut.server.access.gate import Gate
@@ -152,7 +152,7 @@ def _one(visit: Visit, tokens: Tokens, token: Token) -> None:
     async def revoke() -> None:
         caller = visit.require("tokens:write", token.name)
         await tokens.revoke(token.name, caller)
-        ui.navigate.to(link("tokens"))
+        go(link("tokens"))
 
     with heading(token.name, token.description, [("Tokens", link("tokens"))]):
         if visit.may("tokens:write", token.name):

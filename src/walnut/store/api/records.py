@@ -20,6 +20,7 @@ from litestar.types import ControllerRouterHandler, Scope
 
 from walnut.log.errors import LsnUnknown, SlotLost
 from walnut.log.model import MAX_LSN, LogStat, Record, SlotStat
+from walnut.log.seek import lsn_at
 from walnut.log.slots import Slot
 from walnut.store.api.asking import checked, page_size
 from walnut.store.api.feed import COLD, position_of
@@ -37,6 +38,7 @@ from walnut.web.paging import LIMIT, Page, from_cursor, to_cursor
 from walnut.web.problems import Problems
 from walnut.web.streams import SSE, Event, Recent, Streamed, framing_of
 
+_EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 TAGS: Final = ["log"]
 READ_BYTES: Final = 16 << 20
 """Of records that are decoded for a page: no more once there are so many."""
@@ -161,16 +163,6 @@ class Records:
                 break
         return found
 
-    def lsn_at(self, moment: dt.datetime) -> int:
-        """The first LSN written at this moment or later; the next one if there is none."""
-        wanted = int(moment.timestamp() * 1_000_000) * 1000
-        low, high = self.log.first_lsn, self.log.durable_lsn + 1
-        while low < high:
-            middle = (low + high) // 2
-            record = next(iter(self.log.read(middle, middle + 1)))
-            low, high = (low, middle) if record.time >= wanted else (middle + 1, high)
-        return low
-
 
 class RecordsSource:
     """A `Source` of records."""
@@ -237,7 +229,7 @@ def _reading(records: Records, problems: Problems) -> Iterator[ControllerRouterH
         elif at is not None:
             if at.tzinfo is None:
                 raise _invalid("query.at", "a moment has a time zone, as 2026-01-31T08:00:00Z")
-            begin = await asyncio.to_thread(records.lsn_at, at)
+            begin = await asyncio.to_thread(lsn_at, log, _ns(at))
         else:
             begin = log.first_lsn if start is None else start
         checked("start", begin, 1, MAX_LSN)
@@ -320,6 +312,11 @@ def _slots(records: Records) -> Iterator[ControllerRouterHandler]:
         await asyncio.to_thread(forget, slot)
 
     yield from (list_slots, create_slot, advance_slot, drop_slot)
+
+
+def _ns(moment: dt.datetime) -> int:
+    """A moment in ns since the Unix epoch, exactly."""
+    return (moment - _EPOCH) // dt.timedelta(microseconds=1) * 1000
 
 
 def _check_ours(name: str) -> None:

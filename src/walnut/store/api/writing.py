@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from litestar import delete, post, put
@@ -26,7 +26,7 @@ from walnut.web.access import needs, permit
 from walnut.web.answer import Answer
 from walnut.web.conditions import Conditions
 from walnut.web.express import express
-from walnut.web.openapi import takes
+from walnut.web.openapi import sends, takes
 from walnut.web.positions import position
 
 
@@ -104,7 +104,12 @@ def routes(tables: Tables, operations: Operations) -> list[ControllerRouterHandl
     deletes = {**needs("tables:write", name="table"), **takes("If-Match")}
 
     @express
-    @put("/v1/tables/{table:str}/rows/{key:str}", tags=TAGS, summary="Put a row", opt=writes)
+    @put(
+        "/v1/tables/{table:str}/rows/{key:str}",
+        tags=TAGS,
+        summary="Put a row",
+        opt={**writes, **sends(Any)},
+    )
     async def put_row(
         table: FromPath[str], key: FromPath[str], body: RawBody, scope: Scope
     ) -> Answer[Stored]:
@@ -151,7 +156,10 @@ def routes(tables: Tables, operations: Operations) -> list[ControllerRouterHandl
         tags=TAGS,
         summary="Run a transaction",
         status_code=200,
-        opt=needs("tables:write", each=True),
+        opt={
+            **needs("tables:write", each=True),
+            **sends(dict[Literal["operations"], list[dict[str, Any]]]),
+        },
     )
     async def transaction(body: RawBody, scope: Scope) -> Answer[Committed]:
         """Do several things together, or none of them: `{"operations": [...]}`, of these kinds.

@@ -85,7 +85,7 @@ async def _records(visit: Visit, store: Store, upto: int, said: str) -> None:
             [
                 Column("LSN", "100px", right=True),
                 Column("Time (UTC)", "205px"),
-                Column("Who", "minmax(110px, .7fr)"),
+                Column("Who", "minmax(130px, .9fr)"),
                 Column("What", "minmax(200px, 1.6fr)"),
                 Column("Why", "minmax(120px, 1fr)"),
                 Column("Size", "86px", right=True),

@@ -18,7 +18,7 @@ from walnut.console.parts.elements import actions, badge, button, heading, tag
 from walnut.console.parts.empty import empty
 from walnut.console.parts.grid import Batch, Column, Grid, Line
 from walnut.console.reading import reading
-from walnut.console.shell import acting
+from walnut.console.shell import acting, go
 from walnut.console.visit import Visit, link
 from walnut.console.words import DASH
 from walnut.store import browse
@@ -125,7 +125,7 @@ def _new_table(visit: Visit, store: Store) -> None:
     async def make() -> None:
         name = str(field.value or "").strip()
         await new_row(visit, store, name, str(key.value or ""), str(value.value or ""), table=True)
-        ui.navigate.to(link("tables", table=name))
+        go(link("tables", table=name))
 
     with dialog(
         "New table", "For documents: rows of any JSON under a name. It is made with its first row."

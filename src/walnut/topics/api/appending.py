@@ -31,6 +31,7 @@ from walnut.web.answer import Answer
 from walnut.web.caller import caller_of, header
 from walnut.web.errors import InvalidRequest, MalformedBody
 from walnut.web.express import express
+from walnut.web.openapi import sends
 from walnut.web.positions import LSN_HEADER
 from walnut.web.streams import NDJSON
 
@@ -82,7 +83,7 @@ def routes(topics: Topics) -> list[ControllerRouterHandler]:
         "/v1/topics/{topic:str}/messages",
         tags=TAGS,
         summary="Append a message",
-        opt=needs("topics:write", name="topic"),
+        opt={**needs("topics:write", name="topic"), **sends(bytes, "application/octet-stream")},
     )
     async def append_one(
         topic: FromPath[str], body: RawBody, scope: Scope, key: FromQuery[str | None] = None
@@ -101,7 +102,7 @@ def routes(topics: Topics) -> list[ControllerRouterHandler]:
         "/v1/topics/{topic:str}/batch",
         tags=TAGS,
         summary="Append many messages",
-        opt=needs("topics:write", name="topic"),
+        opt={**needs("topics:write", name="topic"), **sends(list[dict[str, Any]])},
     )
     async def append_many(
         topic: FromPath[str], body: RawBody, scope: Scope

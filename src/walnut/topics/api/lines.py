@@ -1,18 +1,18 @@
 """Appending a stream of lines (NDJSON), of any length, while it arrives.
 
-    chunks of the body ─▶ whole lines ─▶ batch ─▶ publish ──┐
-                               next lines meanwhile ─▶ batch ─▶ waits until that is durable ─▶ ...
+    chunks of the body ─▶ whole lines ─▶ waiting ─▶ a batch of all that wait ─▶ publish, until durable
+         └ not read on while as many wait as a batch may hold ◀────────────────────────┘
 
-Not reading is the backpressure: two batches are held, one being committed and one being filled.
+Not reading is the backpressure: a batch is being committed and one waits, no more.
 
-What must stay true: lines are committed in their order; whatever ends the stream, the answer says how
-many of its first lines are committed, and nothing behind them is.
+What must stay true: lines are committed in their order, and none waits for another one to come; whatever
+ends the stream, the answer says how many of its first lines are committed, and nothing behind them is.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from typing import Any, Final, Literal, cast
 
 import msgspec
@@ -21,26 +21,33 @@ from litestar.params import FromPath, FromQuery
 from litestar.types import ControllerRouterHandler, Scope
 
 from walnut.log.model import KIB, MIB
+from walnut.store.errors import StoreClosed
 from walnut.store.problems import PROBLEMS as STORE_PROBLEMS
 from walnut.store.record import Meta
 from walnut.topics.api.appending import TAGS, producer_of
 from walnut.topics.api.messages import Given, is_json, message_of
 from walnut.topics.errors import InvalidMessage, MessageTooLarge
-from walnut.topics.model import Appended, Message, check_name
+from walnut.topics.model import Message, Producer, check_name
 from walnut.topics.problems import PROBLEMS
 from walnut.topics.topics import Topics
 from walnut.web.access import needs
 from walnut.web.answer import Answer
 from walnut.web.bodies import take_any_length
 from walnut.web.caller import caller_of
+from walnut.web.errors import BodyTimeout
+from walnut.web.openapi import sends
 from walnut.web.positions import LSN_HEADER
 from walnut.web.problems import Problems, rendered
+from walnut.web.streams import draining
 
 BATCH_BYTES: Final = 512 * KIB
 BATCH_LINES: Final = 4096
-"""Of one transaction: it is committed when it has so many, or when no more of the body is there yet."""
+"""Of one transaction at most, about: it takes what there is when the one before is durable."""
 LONGEST: Final = MIB
 """Bytes of a line: more than a message may have by default."""
+
+IDLE_SECONDS: Final = 60.0
+"""A client that sends nothing for so long gave up, or should: it takes a place that others may need."""
 
 _given: Final = msgspec.json.Decoder(Given)
 
@@ -63,55 +70,66 @@ class Streamed(msgspec.Struct, omit_defaults=True):
 
 
 class Committing:
-    """Commits batches one after another: one is under way while the next is filled."""
+    """Commits lines in batches, one after another: all that wait when the one before is durable."""
 
-    def __init__(
-        self, topics: Topics, topic: str, meta: Meta, producer: tuple[str, int] | None
-    ) -> None:
+    def __init__(self, topics: Topics, topic: str, meta: Meta, producer: Producer | None) -> None:
         self.done = Streamed(0, -1, -1, 0)
         self._topics = topics
         self._topic = topic
         self._meta = meta
         self._producer = producer
-        self._under_way: tuple[int, asyncio.Future[Appended]] | None = None
+        self._waiting: list[bytes | Message] = []
+        self._bytes = 0
+        self._closed = False
+        self._arrived = asyncio.Event()
+        self._taken = asyncio.Event()
 
-    async def add(self, messages: list[bytes | Message]) -> None:
-        """Commit these behind those before; returns once they are under way. Raises what became of those
-        before."""
-        await self.settle()
-        producer = self._producer
-        if producer is not None:
-            self._producer = producer[0], producer[1] + 1
-        publishing = self._topics.publish(self._topic, messages, producer, meta=self._meta)
-        self._under_way = len(messages), asyncio.ensure_future(publishing)
-
-    async def settle(self) -> None:
-        """Wait for what is under way. Raises what became of it."""
-        if self._under_way is None:
-            return
-        count, future = self._under_way
-        self._under_way = None
-        appended = await future
-        done = self.done
-        if not done.committed:
-            done.first = appended.first
-        done.committed += count
-        done.next = max(done.next, appended.next)
-        done.lsn = max(done.lsn, appended.lsn)
-        done.repeated += count if appended.repeated else 0
-
-    async def ended(self, error: Exception) -> Exception:
-        """Settle what is under way, as no more comes; why no more does."""
-        try:
-            await self.settle()
-        except Exception as earlier:
-            return earlier
-        return error
+    def offer(self, message: bytes | Message, size: int) -> None:
+        """Commit this behind those before."""
+        self._waiting.append(message)
+        self._bytes += size
+        self._arrived.set()
 
     @property
-    def idle(self) -> bool:
-        """Nothing is under way."""
-        return self._under_way is None or self._under_way[1].done()
+    def full(self) -> bool:
+        """As many lines wait as a batch may have."""
+        return self._bytes >= BATCH_BYTES or len(self._waiting) >= BATCH_LINES
+
+    async def room(self) -> None:
+        """Wait until there is room for more."""
+        while self.full:
+            self._taken.clear()
+            await self._taken.wait()
+
+    def close(self) -> None:
+        """There is no more to come."""
+        self._closed = True
+        self._arrived.set()
+
+    async def run(self) -> None:
+        """Commit until there is no more to come. Raises what an append does."""
+        while True:
+            while self._waiting:
+                batch, self._waiting = self._waiting, []
+                self._bytes = 0
+                self._taken.set()
+                await self._append(batch)
+            if self._closed:
+                return
+            self._arrived.clear()
+            await self._arrived.wait()
+
+    async def _append(self, messages: list[bytes | Message]) -> None:
+        producer, done = self._producer, self.done
+        appended = await self._topics.publish(self._topic, messages, producer, meta=self._meta)
+        if producer is not None:
+            self._producer = producer[0], producer[1] + 1
+        if not done.committed:
+            done.first = appended.first
+        done.committed += len(messages)
+        done.next = max(done.next, appended.next)
+        done.lsn = max(done.lsn, appended.lsn)
+        done.repeated += len(messages) if appended.repeated else 0
 
 
 def routes(topics: Topics) -> list[ControllerRouterHandler]:
@@ -122,7 +140,7 @@ def routes(topics: Topics) -> list[ControllerRouterHandler]:
         "/v1/topics/{topic:str}/stream",
         tags=TAGS,
         summary="Append a stream of lines",
-        opt=needs("topics:write", name="topic"),
+        opt={**needs("topics:write", name="topic"), **sends(bytes, "application/x-ndjson")},
         request_max_body_size=None,
     )
     async def append_stream(
@@ -147,47 +165,63 @@ def routes(topics: Topics) -> list[ControllerRouterHandler]:
         meta = Meta(caller.principal, caller.reason)
         committing = Committing(topics, topic, meta, producer_of(scope))
         try:
-            await _commit_all(request.stream(), committing, whole=lines == "messages")
+            reading = _read(request.stream(), committing, whole=lines == "messages")
+            await _commit_all(reading, committing, draining(scope))
         except Exception as error:
-            return _failed(await committing.ended(error), committing.done, problems, scope)
+            return _failed(error, committing.done, problems, scope)
         return Answer(committing.done, headers={LSN_HEADER: str(committing.done.lsn)})
 
     return [append_stream]
 
 
-async def _commit_all(chunks: AsyncIterator[bytes], committing: Committing, *, whole: bool) -> None:
-    """Commit lines as they come. Raises what refused one, once those before it are committed."""
-    rest = b""
-    batch: list[bytes | Message] = []
-    held = seen = 0
+async def _commit_all(
+    reading: Coroutine[Any, Any, None], committing: Committing, stop: asyncio.Event
+) -> None:
+    """Commit lines as they come, until there are no more or the server stops. Raises what ended it, once
+    the lines before are committed."""
+    committer = asyncio.ensure_future(committing.run())
+    reader = asyncio.ensure_future(reading)
+    stopping = asyncio.ensure_future(stop.wait())
     try:
-        async for chunk in chunks:
-            *lines, rest = (rest + chunk).split(b"\n")
-            if len(rest) > LONGEST:
-                raise _too_long(seen + len(lines))
-            for line in lines:
-                seen += 1
-                if message := _message(line, seen, whole=whole):
-                    batch.append(message)
-                    held += len(line)
-                    if held >= BATCH_BYTES or len(batch) == BATCH_LINES:
-                        full, batch, held = batch, [], 0
-                        await committing.add(full)
-            if batch and committing.idle:
-                full, batch, held = batch, [], 0
-                await committing.add(full)
-        if message := _message(rest, seen + 1, whole=whole):
-            batch.append(message)
-    except (InvalidMessage, MessageTooLarge):
-        await _finish(batch, committing)
-        raise
-    await _finish(batch, committing)
+        await asyncio.wait({committer, reader, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not committer.done():  # else it failed, and the rest of the body is of no use
+            committing.close()
+        await committer
+        if not reader.done():
+            raise StoreClosed("the server stops: go on behind the last line that was committed")
+        await reader
+    finally:
+        for task in (committer, reader, stopping):
+            task.cancel()
+        await asyncio.gather(committer, reader, stopping, return_exceptions=True)
 
 
-async def _finish(batch: list[bytes | Message], committing: Committing) -> None:
-    if batch:
-        await committing.add(batch)
-    await committing.settle()
+async def _read(chunks: AsyncIterator[bytes], committing: Committing, *, whole: bool) -> None:
+    """Offer the lines of a body. Raises what is wrong with one."""
+    rest = b""
+    number = 0
+    while (chunk := await _next(chunks)) is not None:
+        *lines, rest = (rest + chunk).split(b"\n")
+        for number, line in enumerate(lines, number + 1):  # noqa: B020  it counts on
+            if (message := _message(line, number, whole=whole)) is not None:
+                committing.offer(message, len(line))
+                if committing.full:
+                    await committing.room()
+        if len(rest) > LONGEST:
+            raise _too_long(number + 1)
+    if (message := _message(rest, number + 1, whole=whole)) is not None:
+        committing.offer(message, len(rest))
+
+
+async def _next(chunks: AsyncIterator[bytes]) -> bytes | None:
+    """More of the body; None at its end. Raises BodyTimeout."""
+    try:
+        async with asyncio.timeout(IDLE_SECONDS):
+            return await anext(chunks, None)
+    except TimeoutError as error:
+        raise BodyTimeout(
+            f"nothing came for {IDLE_SECONDS:g} s: go on behind the last line that was committed"
+        ) from error
 
 
 def _message(line: bytes, number: int, *, whole: bool) -> bytes | Message | None:
