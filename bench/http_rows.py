@@ -346,16 +346,17 @@ def memory(setting: Setting, peers: Peers) -> list[Row]:
     with contextlib.closing(Served(setting.fresh("http"))) as server:
         time.sleep(REST_SECONDS)
         rss, pss = _memory(server.serving.pid)
-    rows = [Row("memory at rest, RSS", rss, rss, "itself", " MiB")]
+    rows = []
     for postgres in peers:
         if isinstance(postgres, Postgres):
             with contextlib.suppress(ImportError, RuntimeError):
                 with contextlib.closing(App(postgres, 1)) as app:
                     time.sleep(1)
-                    theirs = _memory(app.pid)[1]
+                    theirs = _memory(app.pid)
                 what = f"{app.name}: its process alone"
-                rows.append(Row("memory at rest, PSS", pss, theirs, what, " MiB"))
-    return rows
+                rows.append(Row("memory at rest, RSS", rss, theirs[0], what, " MiB"))
+                rows.append(Row("memory at rest, PSS", pss, theirs[1], what, " MiB"))
+    return rows or [Row("memory at rest, PSS", pss, rss, "its RSS", " MiB")]
 
 
 def _memory(pid: int) -> tuple[float, float]:
