@@ -56,8 +56,9 @@ async def book(path: Path, seed: int) -> None:
     async def client(number: int) -> None:
         chance = random.Random(seed * 1000 + number)
         held: list[Booking] = []
+        booked: list[Booking] = []
         for turn in range(10**9):
-            start = base + dt.timedelta(hours=chance.randrange(PLACES))
+            start = base + dt.timedelta(hours=seed * 2 * PLACES + chance.randrange(PLACES))
             want = Time(chance.choice(["room", "cars"]), start, start + dt.timedelta(hours=2))
             try:
                 match chance.randrange(12):
@@ -68,8 +69,9 @@ async def book(path: Path, seed: int) -> None:
                         held.append(made)
                     case 4 | 5 if held:
                         made = await store.run(bookings.confirm, held.pop().id)
-                    case 6 if held:
-                        made = await store.run(bookings.cancel, held.pop().id)
+                        booked.append(made)
+                    case 6 | 8 if booked:  # or all would be booked, and nothing more answered
+                        made = await store.run(bookings.cancel, booked.pop().id)
                     case 7:
                         await store.run(works.waitlist.join, want)
                         continue

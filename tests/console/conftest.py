@@ -1,4 +1,5 @@
-"""A server with something to show, and a browser to look at it with: one of each for all tests."""
+"""A server with something to show, and a browser to look at it with: one of each for all tests of a
+module. Not longer: while Playwright drives a browser, an event loop runs in this thread."""
 
 from __future__ import annotations
 
@@ -73,13 +74,13 @@ class Served:
             self._log.close()
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     with Served(tmp_path_factory.mktemp("console")) as served:
         yield served
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     program = next((path for name in CHROMIUM if (path := shutil.which(name))), None)
     if program is None:
@@ -139,7 +140,7 @@ class Browsers:
         return Visitor(self._known[name].new_page(), self._served)
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def browsers(browser: Browser, served: Served) -> Browsers:
     return Browsers(browser, served)
 

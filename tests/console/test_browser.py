@@ -326,6 +326,19 @@ def test_a_backup_is_made_and_its_restore_point_shown(visitor: Visitor) -> None:
 # -- scopes -------------------------------------------------------------------------------------
 
 
+def test_scripts_are_kept_by_browsers_and_pages_are_not(visitor: Visitor) -> None:
+    kept: dict[str, str] = {}
+    visitor.page.on(
+        "response",
+        lambda answer: kept.update({answer.url: answer.headers.get("cache-control", "")}),
+    )
+    page = visitor.open("slots")
+    assert kept[page.url] == "no-store"
+    scripts = [url for url in kept if "/_nicegui/" in url]
+    assert scripts
+    assert all("immutable" in kept[url] and "private" in kept[url] for url in scripts)
+
+
 @pytest.mark.parametrize("visitor", ["reader"], indirect=True)
 def test_who_may_only_read_sees_no_more_and_changes_nothing(visitor: Visitor) -> None:
     page = visitor.open("tables")

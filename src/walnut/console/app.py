@@ -111,21 +111,32 @@ class Console:
             return message
 
         try:
-            await app({**scope, "headers": headers}, receiving, _with_headers(send))
+            await app({**scope, "headers": headers}, receiving, _with_headers(send, scope["path"]))
         except RuntimeError:
             # How Starlette's middleware says that nobody waits for the answer any more.
             if not gone:
                 raise
 
 
-def _with_headers(send: Send) -> Send:
+def _with_headers(send: Send, path: str) -> Send:
+    """Add our headers. What NiceGUI brings may be kept for ever, as its version is in its address; it
+    says so itself only where it is not mounted under a prefix."""
+    kept = path.startswith(_ASSETS) and "/dynamic_resources/" not in path
+
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
-            message["headers"] = [*message.get("headers", ()), *_HEADERS]
+            headers = [*message.get("headers", ()), *_HEADERS]
+            if kept and message["status"] in _GOOD:
+                headers = [pair for pair in headers if pair[0] != b"cache-control"] + [_FOR_EVER]
+            message["headers"] = headers
         await send(message)
 
     return sending
 
+
+_ASSETS: Final = f"{PREFIX}/_nicegui/"
+_FOR_EVER: Final = (b"cache-control", b"private, max-age=31536000, immutable")
+_GOOD: Final = {200, 304}
 
 _WAIT: Final = (
     b'<!doctype html><meta charset="utf-8"><meta http-equiv="refresh" content="1">'
