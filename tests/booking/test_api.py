@@ -287,3 +287,29 @@ def test_a_series_is_booked_as_a_whole_or_as_far_as_can_be(tmp_path: Path) -> No
         id_ = booked["series"]["id"]
         assert len(desk.get(f"series/{id_}")["bookings"]) == 2
         assert len(desk.post(f"series/{id_}/cancel", status=200)["cancelled"]) == 2
+
+
+NIGHTS = {"resource": "room", "arrive": "2030-06-01", "depart": "2030-06-03", "type": "nights"}
+
+
+@pytest.mark.parametrize("path", ["holds", "quotes", "waitlist"])
+def test_extremes_are_refused_and_nothing_breaks(path: str, tmp_path: Path) -> None:
+    wants: list[Any] = [
+        [], [NINE] * 101, NIGHTS, {"type": "seats", "resource": "room"},
+        {**NINE, "start": "0001-01-01T00:00:00+12:00"},
+        {**NINE, "start": "9999-12-31T23:59:59-12:00", "end": "9999-12-31T23:59:59-12:00"},
+        {**NINE, "resource": []}, {**NINE, "resource": "\0"}, {**NINE, "resource": "x" * 3000},
+        {**NINE, "units": 0}, {**NINE, "units": 10**18}, {**NINE, "units": 10**30},
+    ]  # fmt: skip
+    with opened(tmp_path / "s") as desk:
+        for want in wants:
+            answer = desk.http.post(f"/v1/booking/{path}", json={"want": want})
+            assert 400 <= answer.status_code < 500, (want, answer.text)
+        if path == "holds":
+            for change in (
+                {"hold": 10**18, "hold_most": 10**18}, {"offer": 10**18}, {"quota": {"holds": -1}},
+            ):  # fmt: skip
+                answer = desk.http.patch("/v1/booking/resources/room", json=change)
+                assert slug(answer.json()) == "invalid-resource"
+            late = {"id": "a", "opens": "9999-12-31T23:59:59-12:00", "per_minute": 1}
+            desk.post("sales", late, 422)
