@@ -91,6 +91,9 @@ class Site:
             )
             self._inside = _Split(self._console, self._api, self._gate)
             self._login = Login(self._gate, login_page)
+        self._doors = {
+            first: app for one in server.subsystems for first, app in one.doors().items()
+        }
         self.app: App = self._guarded(settings)
 
     def limit(self, settings: Settings) -> None:
@@ -111,6 +114,7 @@ class Site:
                 request_seconds=limits.request_time,
             ),
             login=self._login,
+            doors=self._doors,
             log_all=settings.of(LoggingSection).requests,
         )
 
