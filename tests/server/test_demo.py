@@ -87,6 +87,16 @@ def test_a_second_run_goes_on_with_the_data_of_the_first(project: Path) -> None:
     assert third.group(1) not in {first.group(1), ""}
 
 
+def test_it_stops_when_whoever_reads_its_output_goes_away(project: Path) -> None:
+    with subprocess.Popen(
+        RUN, cwd=project, env=ENV, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as server:
+        assert server.stdout is not None
+        assert server.stderr is not None
+        server.stdout.close()
+        assert (server.wait(PATIENCE), server.stderr.read()) == (0, b"")
+
+
 def test_a_port_that_is_taken_is_no_reason_not_to_run(project: Path) -> None:
     with socket.socket() as other:
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -13,9 +13,13 @@ from tests.log.processes import child
 from tests.log.test_full_disk import small_disk_or_limit
 from tests.store.children import OPTIONS, Shop
 from tests.store.helpers import Room, rooms_of
-from walnut.log.errors import LogError
-from walnut.store import Store, StoreError, Transaction
+from walnut.log.errors import LogError, LogFull
+from walnut.log.model import LogOptions
+from walnut.store import Store, StoreError, StoreOptions, Transaction
 from walnut.store.errors import TablesFailed
+from walnut.store.execution import Answer
+from walnut.testing.disk import SimDisk
+from walnut.testing.engine import OpenModel
 
 CHILDREN = Path(__file__).with_name("children.py")
 
@@ -89,3 +93,23 @@ def test_on_a_disk_that_others_fill(
             assert answered <= found
             assert len(found) == store.counter("rooms").value(store)
             assert len(found - answered) <= 1, "what was refused is there"
+
+
+def test_who_has_read_what_is_then_refused_is_not_answered() -> None:
+    disk = SimDisk(1)
+    log = LogOptions(background=False, disk=disk, segment_bytes=1 << 16)
+    store = Store("sim/store", StoreOptions(log=log, engine=OpenModel(1, 0.0)))
+    rooms = rooms_of(store)
+
+    def refused_meanwhile(tx: Transaction, answer: Answer[Room]) -> Room | None:
+        seen = rooms.get(tx, "r1")
+        with pytest.raises(LogFull):
+            answer.wait()
+        return seen
+
+    disk.faults.capacity = disk.used()
+    answer = store.submit(rooms.put, Room("r1", "h" * (1 << 16), 2))  # needs another segment
+    with pytest.raises(LogFull):
+        store.call(refused_meanwhile, answer)
+    assert rooms.get(store, "r1") is None
+    disk.crashed = True

@@ -202,14 +202,15 @@ class Execution:
         error: Exception | None = None
         self._acquire()
         try:
+            seen = self._undecided()
             tx = self._begin(meta)
             started = time.perf_counter()
             try:
                 yield tx
-                ticket = self._commit(tx, started, defer=True)
+                ticket = self._commit(tx, seen, started, defer=True)
             except Exception as raised:
                 self._metrics.raised += 1
-                error, ticket = raised, self._basis()
+                error, ticket = raised, self._basis(seen)
             finally:
                 tx.finished = True
                 self._observe("a transaction block", tx, started)
@@ -229,21 +230,22 @@ class Execution:
         *,
         defer: bool,
     ) -> Outcome:
+        seen = self._undecided()
         tx = self._begin(meta)
         started = time.perf_counter()
         try:
             if meta.key and (done := self._memory.recall(tx, function)) is not None:
                 self._metrics.repeats += 1
-                return done.result, None, self._basis()
+                return done.result, None, self._basis(seen)
             result = _not_awaitable(function, function(tx, *args, **kwargs))
             if meta.key:
                 self._memory.keep(tx, function, result)
-            return result, None, self._commit(tx, started, defer=defer)
+            return result, None, self._commit(tx, seen, started, defer=defer)
         except EndMoved:
             raise
         except Exception as error:
             self._metrics.raised += 1
-            return None, error, self._basis()
+            return None, error, self._basis(seen)
         finally:
             tx.finished = True
             self._observe(function, tx, started)
@@ -259,10 +261,12 @@ class Execution:
             self._tables, self.overlay, keyring, self._log.next_lsn, self._time, meta
         )
 
-    def _commit(self, tx: Transaction, began: float, *, defer: bool) -> Ticket | None:
+    def _commit(
+        self, tx: Transaction, seen: Ticket | None, began: float, *, defer: bool
+    ) -> Ticket | None:
         if not (tx.writes or tx.hidden or tx.ranges or tx.erased):
             self._metrics.reads += 1
-            return self._basis()
+            return self._basis(seen)
         lsn, keyring = tx.lsn, self._keyring
         for key, number in tx.sealed.items():
             plain = tx.writes[key]
@@ -295,15 +299,17 @@ class Execution:
         self._metrics.transactions += 1
         return ticket
 
-    def _basis(self) -> Ticket | None:
-        """When this is durable, everything is that a transaction could have seen. Raises LogFailed if
-        it never will be."""
+    def _undecided(self) -> Ticket | None:
+        """What the next function may see and is not durable yet."""
         last = self._last
-        if last is None or not last.done:
-            return last
-        if self._log.failure is not None and len(self.overlay):
+        return None if last is None or last.done else last
+
+    def _basis(self, seen: Ticket | None) -> Ticket | None:
+        """When this is durable, everything is that a transaction could have seen: what was undecided as
+        it began, even if that was refused meanwhile. Raises LogFailed if it never will be."""
+        if seen is None and self._log.failure is not None and len(self.overlay):
             raise self._log.failure
-        return None
+        return seen
 
     def _acquire(self) -> None:
         self.check_nesting()

@@ -86,6 +86,13 @@ def _another_token(client: Client) -> None:
         file.write(f"{msgspec.json.decode(made.body)['token']}\n")
 
 
+def _let_go_of_stdout() -> None:
+    """What is still to be said goes nowhere, or each line of it would raise again."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
 class _Shown:
     """What is shown on the terminal: a welcome, then the stop step by step."""
 
@@ -112,6 +119,18 @@ class _Shown:
 
     def _greet(self, server: Server, loop: asyncio.AbstractEventLoop) -> None:
         ready = time.time_ns()
+        stop = server.lifecycle.stop
+        try:
+            self._fill(server)
+            self._welcome(server, (ready - server.info.started) / 1e9)
+        except BrokenPipeError:  # as in `make run | head`: nobody would see how to stop it
+            _let_go_of_stdout()
+            loop.call_soon_threadsafe(stop, "whoever read the output went away")
+        finally:
+            if self._once:
+                loop.call_soon_threadsafe(stop, "--once")
+
+    def _fill(self, server: Server) -> None:
         try:
             with Client(server.info.data) as client:
                 fill(client)
@@ -119,9 +138,6 @@ class _Shown:
                     _another_token(client)
         except ClientError as error:
             self._out.print(Text(f"the demo data set is not complete: {error}", "bold red"))
-        self._welcome(server, (ready - server.info.started) / 1e9)
-        if self._once:
-            loop.call_soon_threadsafe(server.lifecycle.stop, "--once")
 
     def _welcome(self, server: Server, seconds: float) -> None:
         token = TOKEN.read_text(encoding="utf-8").strip()
