@@ -46,7 +46,7 @@ def test_what_is_held_is_taken_and_the_refusal_names_what_is_in_the_way(desk: Of
         hold(desk, slot("10:30", "11:30"))
     (blocker,) = refused.value.blockers
     assert (blocker.booking, blocker.held_until, blocker.lsn) == (held.id, held.expires, held.lsn)
-    assert refused.value.instead[0].start == "2030-05-01T11:00+00:00"
+    assert refused.value.instead[0].start == "2030-05-01T11:00:00+00:00"
     hold(desk, slot("11:00", "12:00"))  # half open
     hold(desk, slot("10:30", "11:30", "other"))
 

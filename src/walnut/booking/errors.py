@@ -78,6 +78,18 @@ class UnknownSale(BookingError, LookupError):
     kind = "unknown-sale"
 
 
+class UnknownFeed(BookingError, LookupError):
+    """There is no feed with this id, or not any more."""
+
+    kind = "unknown-feed"
+
+
+class InvalidImport(BookingError, ValueError):
+    """What is to be imported can't be read as bookings, or is too much at once."""
+
+    kind = "invalid-import"
+
+
 class NotYourTurn(BookingError):
     """Somebody is not let in: not yet, not any more, or they do not stand in line."""
 

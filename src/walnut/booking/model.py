@@ -169,7 +169,7 @@ class Resource(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     price: int = 0
     per_hour: int = 0
     currency: str = "EUR"
-    terms: Terms = Terms()
+    terms: Terms = msgspec.field(default_factory=Terms)
     quota: Quota = Quota()
     single_seats: bool = True
     offer: int = 900
@@ -274,7 +274,7 @@ class Booking(msgspec.Struct, omit_defaults=True):
     deadline: int = 0
     price: int = 0
     currency: str = "EUR"
-    terms: Terms = Terms()
+    terms: Terms = msgspec.field(default_factory=Terms)
     fee: int = 0
     quoted: int = 0
     tzdata: str = ""

@@ -33,6 +33,8 @@ from walnut.store.transaction import Reader, Transaction
 
 NUMBERED_AT_ONCE: Final = 1000
 """People who are given their numbers in one transaction: others wait meanwhile."""
+MOST_DAYS_AHEAD: Final = 3660
+"""From when a sale is announced to when it opens."""
 MOST_NAME: Final = 200
 """Characters in the id of a sale or a person."""
 
@@ -133,6 +135,8 @@ class Queue:
             raise InvalidWant(f"there is a sale {id_!r} already, or its id is too long")
         if opens.tzinfo is None or per_minute < 1 or at_once < 0 or stay < 1:
             raise InvalidWant("a sale opens at a moment with a zone, and lets people in")
+        if opens > tx.now + dt.timedelta(days=MOST_DAYS_AHEAD):
+            raise InvalidWant(f"a sale opens within {MOST_DAYS_AHEAD} days")
         seed, key = tx.keyring.entropy(32), tx.keyring.entropy(32)
         sale = Sale(id_, max(micros(opens), tx.time // 1000), per_minute, at_once, stay, seed, key)
         self._jobs.at(tx, moment(sale.opens), self._open, id_)

@@ -80,6 +80,8 @@ class Resources:
             raise InvalidResource(
                 "rooms are of a room type, which its rates share: leave out the rate"
             )
+        if min(night.rooms or 0, night.price or 0) < 0:
+            raise InvalidResource(f"{resource.id} on {night.date}: less than no rooms, or no price")
         if not night.rate:
             number = nightly.number_of(night.date)
             most = nightly.most_of(kind, night)
@@ -141,12 +143,15 @@ def wrong_with(resource: Resource) -> str:
         return f"bookings take from `shortest` to `longest`, up to {MAX_LENGTH} s"
     if not (0 <= resource.lead <= resource.horizon <= MAX_HORIZON):
         return f"`lead` is at most `horizon`, and that {MAX_HORIZON} s"
-    if not (0 < resource.hold <= resource.hold_most and resource.offer > 0):
-        return "a hold takes time, and `hold_most` at least as much as `hold`"
+    if not (
+        0 < resource.hold <= resource.hold_most <= MAX_HORIZON and 0 < resource.offer <= MAX_HORIZON
+    ):
+        return f"a hold takes time, `hold_most` at least as much as `hold`, and all up to {MAX_HORIZON} s"
     if not (0 < resource.grid <= 86_400 and 86_400 % resource.grid == 0):
         return "a day is a multiple of `grid`"
-    if min(resource.price, resource.per_hour) < 0:
-        return "prices are not negative"
+    quota = resource.quota
+    if min(resource.price, resource.per_hour, quota.holds, quota.bookings) < 0:
+        return "prices and quotas are not negative"
     terms = resource.terms
     if not all(
         _percent(part)

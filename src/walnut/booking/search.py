@@ -301,8 +301,8 @@ class Search:
         return [
             Alternative(
                 resource.id,
-                moment(at).isoformat(timespec="minutes"),
-                moment(at + length).isoformat(timespec="minutes"),
+                moment(at).isoformat(timespec="seconds"),
+                moment(at + length).isoformat(timespec="seconds"),
             )
             for at in islice(starts, NEAR_TOLD)
         ]

@@ -21,7 +21,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from walnut.booking.errors import BookingError
-from walnut.store.store import Store
+from walnut.store.caller import Caller
 from walnut.store.transaction import Transaction
 
 T = TypeVar("T")
@@ -41,14 +41,15 @@ class Request(msgspec.Struct):
 class Together:
     """What was asked for on each event loop and is not decided yet."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Caller) -> None:
         self._store = store
         self._asked: dict[asyncio.AbstractEventLoop, list[Request]] = {}
         self._deciding: set[asyncio.Task[None]] = set()
 
     async def submit(self, function: Callable[..., T], *args: Any, **options: Any) -> T:
         """The result of `function(tx, *args, **options)`, a function of this package, once it is
-        durable. In nobody's name, and without a key: for those use `store.by(...).run`.
+        durable. In the name of whom `store.by(...)` gave, and without a key: for one use
+        `store.by(...).run`.
 
         Raises what the function raises, LogFull, LogFailed."""
         loop = asyncio.get_running_loop()

@@ -94,6 +94,8 @@ class Waitlist:
 
         Raises InvalidWant, Unavailable for what nobody could have, UnknownResource."""
         wants = list(want) if isinstance(want, Sequence) else [want]
+        if not wants:
+            raise InvalidWant("nothing is waited for: name what is wanted")
         if not -MOST_WEIGHT <= weight <= MOST_WEIGHT:
             raise InvalidWant(f"a weight is at most {MOST_WEIGHT} either way")
         with suppress(Full):  # it can be had, some day

@@ -26,6 +26,8 @@ from walnut.booking.model import EPOCH_DAY, SECOND, micros, moment
 from walnut.jobs import zones
 from walnut.jobs.errors import InvalidRecurrence
 
+YEARS: Final = (2, 9998)
+"""So that a moment in any zone is a date that Python has."""
 _VERSION: Final = re.compile(r"# version (\w+)")
 _TIME: Final = re.compile(r"([01]\d|2[0-4]):([0-5]\d)")
 
@@ -42,7 +44,9 @@ def zone_of(name: str) -> ZoneInfo:
 def resolve(when: dt.datetime, zone: ZoneInfo) -> int:
     """The moment of an aware time, or of one on the wall in `zone`.
 
-    Raises NonexistentTime, AmbiguousTime."""
+    Raises NonexistentTime, AmbiguousTime; InvalidWant for years in which zones end."""
+    if not YEARS[0] <= when.year <= YEARS[1]:
+        raise InvalidWant(f"{when.isoformat()}: years are {YEARS[0]} to {YEARS[1]} here")
     if when.tzinfo is not None:
         return micros(when)
     first, second = when.replace(tzinfo=zone, fold=0), when.replace(tzinfo=zone, fold=1)

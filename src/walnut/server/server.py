@@ -25,7 +25,7 @@ from typing import Any, Final
 import msgspec
 import structlog
 
-from walnut.server import logs, tls
+from walnut.server import collecting, logs, tls
 from walnut.server.checks import beside, check_settings, numeric
 from walnut.server.config.load import Settings, taken_up
 from walnut.server.config.model import (
@@ -211,6 +211,7 @@ class Server:
         self._site = Site(self)
         await self._site.start()
         self._front.open(self._site.app)
+        collecting.settle()
         log.info("serving", url=self.url, socket=str(self._directory.socket))
 
     async def _console(self) -> None:

@@ -22,6 +22,7 @@ REGISTERED: Final = (
     "store",
     "topics",
     "jobs",
+    "booking",
 )
 
 AnySubsystem = Subsystem[Any]

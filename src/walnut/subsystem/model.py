@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from litestar.types import ControllerRouterHandler
     from prometheus_client import Metric
 
+    from walnut.web.asgi import App
     from walnut.web.problems import Kind
 
 Config = TypeVar("Config", bound=msgspec.Struct)
@@ -126,6 +127,12 @@ class Subsystem(Generic[Config]):
     def routes(self) -> Sequence[ControllerRouterHandler]:
         """Its HTTP routes, under /v1/NAME or names of their own. Asked once, after `start`."""
         return ()
+
+    def doors(self) -> Mapping[str, App]:
+        """What anybody reaches without a credential: apps by the first part of their paths. Whatever
+        is here checks by itself who comes, or is public because an operator said so. Asked once,
+        after `start`."""
+        return {}
 
     def problems(self) -> Mapping[type[Exception], Kind]:
         """Which of its errors mean what to a caller over HTTP."""

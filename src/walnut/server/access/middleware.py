@@ -8,7 +8,8 @@
 An answer without a Content-Length is a stream: it gives back its place among the requests and takes one
 among the streams, and has no time limit.
 
-What must stay true: nothing behind it is reached without a `Caller` but the login page; to a
+What must stay true: nothing behind it is reached without a `Caller` but the login page and the doors
+that subsystems declare (`Subsystem.doors`; `tests/server/test_closed.py` has all there are); to a
 token that was revoked not one more byte is sent; and every count goes back whatever happens.
 
 What it costs is measured by `python -m bench.access`.
@@ -88,6 +89,7 @@ class Guarded:
         access: says who it is.
         problems: words refusals.
         login: the console's login page, if there is a console.
+        doors: apps that are reached without a credential, by the first part of their paths.
         log_all: a line in the log for every request, not only for those that were refused or failed.
         clock: in seconds.
     """
@@ -100,6 +102,7 @@ class Guarded:
         limits: Limits | None = None,
         *,
         login: Login | None = None,
+        doors: Mapping[str, App] | None = None,
         log_all: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -109,6 +112,7 @@ class Guarded:
         self._limits = limits or Limits()
         self._login = login
         self._open: Mapping[str, App] = {} if login is None else login.paths()
+        self._doors = doors or {}
         self._log_all = log_all
         self._clock = clock
         self._ids = RequestIds()
@@ -160,7 +164,7 @@ class Guarded:
 
     def _enter(self, exchange: _Exchange, scope: Scope, room: Admission) -> App:
         """Let a request in, and say to which app. Raises as `Access.authenticate` and `Admission`."""
-        app = self._open.get(scope["path"]) if scope["type"] == "http" else None
+        app = self._unlocked(scope["path"]) if scope["type"] == "http" else None
         if app is None:
             app = self._app
             caller = exchange.caller = scope[KEY] = self._access.authenticate(scope)
@@ -173,6 +177,13 @@ class Guarded:
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._tick)
         return app
+
+    def _unlocked(self, path: str) -> App | None:
+        """The app that is reached by this path without a credential, if there is one."""
+        found = self._open.get(path)
+        if found is None and self._doors:
+            found = self._doors.get(path[1:].partition("/")[0])
+        return found
 
     def _leave(self, exchange: _Exchange) -> None:
         self._exchanges.discard(exchange)
