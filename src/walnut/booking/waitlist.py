@@ -179,8 +179,8 @@ class Waitlist:
             if entry is not None and not entry.offer and not self._try(tx, entry):
                 lost.add(head.wish)
                 continue
-            queue = _queue(head)
-            behind = next(self.lines.scan(tx, queue, limit=1), None)
+            after = head.lightness, head.rank + 1
+            behind = next(self.lines.scan(tx, _queue(head), start=after, limit=1), None)
             if behind is not None:
                 item = behind.lightness, behind.rank, _key(behind), behind
                 heapq.heappush(waiting, item)
