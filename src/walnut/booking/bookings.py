@@ -46,7 +46,7 @@ from walnut.booking.planning import Plan, Planner
 from walnut.booking.resources import Resources
 from walnut.booking.search import Search
 from walnut.booking.states import MOVES, Move, State
-from walnut.booking.together import Together
+from walnut.booking.together import Callers
 from walnut.booking.walls import tzdata_version
 from walnut.jobs.jobs import Jobs
 from walnut.store.store import Store
@@ -85,8 +85,12 @@ class Bookings:
             "booking.owned", Owned, key=lambda row: (row.customer, row.start, row.booking)
         )
         self.deadlines = Deadlines(store, jobs, self.expire_due)
-        self.planner = Planner(self.calendar, self.resources, self.search, self.table, self.deadlines, self._expire)
-        self.submit = Together(store).submit
+        self.planner = Planner(
+            self.calendar, self.resources, self.search, self.table, self.deadlines, self._expire
+        )
+        self.by = Callers(store).by
+        """For coroutines, in a name: `await bookings.by(Meta("ann", key="k1")).submit(...)`."""
+        self.submit = self.by().submit
         """For coroutines: `await bookings.submit(bookings.hold, want)`. See `together`."""
         self.listeners: list[Listener] = []
         self.freed: list[Freed] = []
