@@ -17,7 +17,7 @@ from walnut.booking.expiry import Deadlines
 from walnut.booking.model import DAY, SECOND, Booking, Deadline, Leg, Pool, Want
 from walnut.booking.planning import Planner
 from walnut.booking.search import Search
-from walnut.booking.states import Move, Standing, State
+from walnut.booking.states import Move, State
 from walnut.booking.steps import Steps
 from walnut.booking.waitlist import Entry, Waitlist
 from walnut.store.remember import Memory
@@ -101,9 +101,9 @@ def _booking_extends_without_moving_the_deadline() -> Patches:
 def _booking_holds_are_hints() -> Patches:
     """A hold takes nothing that others would see."""
 
-    def allocate(self: Draft, booking: Booking, standing: Standing) -> None:
-        honest(self, booking, standing)
-        if standing is Standing.PENDING:
+    def allocate(self: Draft, booking: Booking) -> None:
+        honest(self, booking)
+        if booking.state is State.HELD:
             for key in self._pages:
                 self.calendar.pages.delete(self.tx, key)
 
@@ -194,17 +194,6 @@ def _booking_ignores_versions() -> Patches:
         honest(self, tx, booking, customer, None)
 
     return [patch.object(Bookings, "_check", check)]
-
-
-def _booking_posts_nothing() -> Patches:
-    """What is confirmed stays pending."""
-    honest = Draft.allocate
-
-    def allocate(self: Draft, booking: Booking, standing: Standing) -> None:
-        del standing
-        honest(self, booking, Standing.PENDING)
-
-    return [patch.object(Draft, "allocate", allocate)]
 
 
 def _booking_doubles_pools() -> Patches:
