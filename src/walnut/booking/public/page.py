@@ -271,9 +271,9 @@ class PublicPage:
         )  # fmt: skip
 
     async def _change(
-        self, customer: str, function: Callable[..., Booking], *args: Any, **options: Any
+        self, whose: str, function: Callable[..., Booking], /, *args: Any, **options: Any
     ) -> Mine:
-        meta = Meta(customer, "public page")
+        meta = Meta(whose, "public page")
         try:
             return self._shown(await self._desk.store.by(meta).run(function, *args, **options))
         except Taken as taken:
