@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.booking_rows import BOOKING_ROWS
+from bench.http_rows import HTTP_ROWS
 from bench.jobs_rows import JOBS_ROWS
 from bench.measure import Row, Setting
 from bench.peers import contestants
@@ -19,7 +20,7 @@ from bench.rows import machine
 from bench.store_rows import STORE_ROWS
 from bench.topics_rows import TOPICS_ROWS
 
-ROWS = LOG_ROWS | STORE_ROWS | TOPICS_ROWS | JOBS_ROWS | BOOKING_ROWS
+ROWS = LOG_ROWS | STORE_ROWS | TOPICS_ROWS | JOBS_ROWS | HTTP_ROWS | BOOKING_ROWS
 
 
 @click.command()

@@ -139,6 +139,14 @@ def test_a_server_that_is_well_is_shown_on_one_screen_without_a_warning() -> Non
         assert words in text
 
 
+def test_a_new_server_does_not_take_its_first_segment_for_growth() -> None:
+    from msgspec.structs import replace
+
+    fresh = replace(WELL, log_bytes=64 << 20, window=(1, NOW - 70 * 1_000_000_000))
+    assert list(warnings(fresh)) == []
+    assert "enough for" not in shown(fresh)
+
+
 @pytest.mark.parametrize(
     ("changed", "words"),
     [

@@ -5,9 +5,11 @@ from typing import Any
 
 import msgspec
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from walnut.server.cli.showing import config
 from walnut.server.config.document import default_document, in_force, write_default
 from walnut.server.config.lines import lines_of
 from walnut.server.config.load import FILE_BYTES, Settings, load
@@ -221,6 +223,26 @@ def test_a_subsystem_is_off_by_its_section_and_one_that_needs_it_is_refused(tmp_
             msgspec.structs.replace(off, enabled=frozenset({"store", "needy"})),
             Resources(),
         )
+
+
+@pytest.mark.parametrize(
+    ("environ", "words"),
+    [
+        ({"WALNUT_STORE__ENABLED": "false"}, "can't be switched off"),
+        ({"WALNUT_SERVER__HOST": "0.0.0.0"}, "in clear text"),
+        (
+            {"WALNUT_TLS__CERTIFICATE": "nowhere.pem", "WALNUT_TLS__KEY": "nowhere.pem"},
+            "nowhere.pem",
+        ),
+    ],
+)
+def test_the_check_finds_what_would_keep_a_server_from_starting(
+    environ: dict[str, str], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    refused = CliRunner().invoke(config, ["check"], env=environ)
+    assert refused.exit_code != 0
+    assert words in str(refused.exception) + refused.output
 
 
 # -- showing ----------------------------------------------------------------------------------------

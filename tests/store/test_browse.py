@@ -14,6 +14,7 @@ from walnut.store.browse import Scan
 from walnut.store.document import Document, key_of
 from walnut.store.errors import InvalidKey, UnknownTable
 from walnut.store.notation import text_of
+from walnut.store.outline import Outlines
 from walnut.store.page.row import change, parse
 from walnut.store.record import Meta
 from walnut.store.store import Store
@@ -73,6 +74,11 @@ def test_a_cursor_of_another_scan_is_refused(tmp_path: Path) -> None:
         cursor = browse.rows(store, "rooms", Scan(), limit=4).cursor
         with pytest.raises(InvalidKey, match="another scan"):
             browse.rows(store, "rooms", Scan(start="r9"), cursor=cursor)
+        for bad in ("x", "%%%", "cjE=x", "é"):
+            with pytest.raises(InvalidKey, match="not one that a page gave"):
+                browse.rows(store, "rooms", Scan(), cursor=bad)
+            with pytest.raises(InvalidKey, match="not one that a page gave"):
+                store.declared("rooms").page(store, cursor=bad)
 
 
 def test_rows_of_a_table_that_nobody_declared_are_shown_by_their_fields(tmp_path: Path) -> None:
@@ -119,7 +125,7 @@ def test_a_record_is_told_in_a_line(tmp_path: Path) -> None:
             rooms.put(tx, Room("r2", "h9", 2))
         store.log.append(b"\x7fsomebody else's")
         mine, other = list(
-            browse.outlines(store, store.log.durable_lsn - 1, store.log.durable_lsn + 1)
+            Outlines(store).between(store.log.durable_lsn - 1, store.log.durable_lsn + 1)
         )
         assert mine.meta == Meta("ann", "tidying")
         assert (mine.tables["rooms"].put, mine.tables["rooms"].deleted) == (1, 1)

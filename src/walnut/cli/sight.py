@@ -18,6 +18,7 @@ import msgspec
 
 from walnut.log.control import read_control
 from walnut.log.errors import NotALog
+from walnut.log.model import MIB
 from walnut.log.show import count, duration, size
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ FOLD_MANY: Final = 5_000_000
 """Records to fold at the next start: more than about half a minute of it."""
 RATE_SPAN: Final = 60.0
 """Seconds that a log must reach back for its growth to say something about the future."""
+GROWN: Final = 256 * MIB
+"""Of a log, for the same: its newest segment, 64 MiB by default, takes its place before it is filled."""
 OWN: Final = "tables"
 """The store's own slot, which is where its tables are flushed up to."""
 TOPICS_READ: Final = 1000
@@ -114,9 +117,12 @@ class Sight(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def growth(self) -> float | None:
-        """Bytes a second by which the log has grown, over all of it that is kept."""
+        """Bytes a second by which the log has grown, over all of it that is kept; None if that says
+        nothing of the future yet."""
         seconds = (self.time - self.window[1]) / 1e9
-        return self.log_bytes / seconds if self.window[1] and seconds >= RATE_SPAN else None
+        if not self.window[1] or seconds < RATE_SPAN or self.log_bytes < GROWN:
+            return None
+        return self.log_bytes / seconds
 
     @property
     def full_in(self) -> float | None:

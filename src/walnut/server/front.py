@@ -10,6 +10,7 @@ What must stay true: nothing but the three probes is answered by anyone before t
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import Final
 
 from walnut.shutdown.lifecycle import Lifecycle
@@ -46,8 +47,8 @@ class Front:
         assert self._probes is not None
         await self._probes(scope, receive, send)
 
-    async def _behind(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._app(scope, receive, send)
+    def _behind(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        return self._app(scope, receive, send)
 
 
 async def _not_yet(scope: Scope, receive: Receive, send: Send) -> None:

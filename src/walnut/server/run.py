@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 import structlog
 import uvloop
 
-from walnut.server import logs
+from walnut.server import collecting, logs
 from walnut.server.config.load import Settings
 from walnut.server.config.model import LoggingSection
 from walnut.server.server import Server
@@ -40,6 +40,7 @@ def run(
 
     Raises ServerError, ShutdownError: it did not start.
     """
+    collecting.hold()
     settings = read()
     logs.configure(settings.of(LoggingSection))
 

@@ -16,9 +16,7 @@ no subsystem is called before it has started or after it has stopped.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import os
-import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
@@ -27,7 +25,8 @@ from typing import Any, Final
 import msgspec
 import structlog
 
-from walnut.server import logs, tls
+from walnut.server import collecting, logs, tls
+from walnut.server.checks import beside, check_settings, numeric
 from walnut.server.config.load import Settings, taken_up
 from walnut.server.config.model import (
     LimitsSection,
@@ -37,7 +36,6 @@ from walnut.server.config.model import (
     TlsSection,
 )
 from walnut.server.directory import DataDirectory
-from walnut.server.errors import OpenToOthers
 from walnut.server.front import Front
 from walnut.server.site import Site
 from walnut.server.status import Status, disk_of, python_version, uptime
@@ -108,10 +106,9 @@ class Server:
         self.resources.provide(self)
         self.resources.provide(Owners(owned(classes)))
         self.subsystems = make(classes, settings, self.resources)
-        self.beside = settings.file.parent if settings.file else settings.data.parent
-        self._tls = tls.context_of(settings.of(TlsSection), self.beside)
+        self.beside = beside(settings)
+        self._tls = check_settings(settings, classes)
         section = settings.of(ServerSection)
-        check_address(section, self._tls)
         self._directory = DataDirectory(settings.data, self.info.version)
         self._predecessor = Predecessor.from_environment()
         handed = list(activated().values())
@@ -214,6 +211,7 @@ class Server:
         self._site = Site(self)
         await self._site.start()
         self._front.open(self._site.app)
+        collecting.settle()
         log.info("serving", url=self.url, socket=str(self._directory.socket))
 
     async def _console(self) -> None:
@@ -259,23 +257,6 @@ def _part(one: AnySubsystem) -> Part:
     )
 
 
-def check_address(section: ServerSection, context: ssl.SSLContext | None) -> None:
-    """Raise OpenToOthers for an address that others reach in clear text."""
-    host = _numeric(section.host)
-    try:
-        loopback = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        raise OpenToOthers(
-            f"server.host is {section.host!r}: give a numeric address, as 127.0.0.1, 0.0.0.0 or ::"
-        ) from None
-    if not (loopback or section.plaintext or context):
-        raise OpenToOthers(
-            f"server.host is {section.host}, which others reach, and tokens would travel in clear text: "
-            "name a certificate ([tls], or --tls-cert and --tls-key), or set server.plaintext if a "
-            "proxy in front brings TLS"
-        )
-
-
 def log_event(event: Event) -> None:
     """What the lifecycle does, as lines of the log."""
     facts: dict[str, Any] = {"phase": event.phase.value} if event.kind == "phase" else {}
@@ -318,10 +299,6 @@ _PHASES: Final = {
 }
 
 
-def _numeric(host: str) -> str:
-    return "127.0.0.1" if host == "localhost" else host.strip("[]")
-
-
 def _sockets(
     handed: list[Listening], section: ServerSection, directory: DataDirectory
 ) -> list[Listening]:
@@ -329,7 +306,7 @@ def _sockets(
     listening = list(handed)
     try:
         if not any(not one.is_unix for one in handed):
-            listening.append(listen(_numeric(section.host), section.port))
+            listening.append(listen(numeric(section.host), section.port))
         if not any(one.is_unix for one in handed):
             listening.append(listen_unix(directory.socket))
     except BaseException:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from collections.abc import Awaitable
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -19,7 +20,7 @@ import structlog
 
 from walnut.console.app import PREFIX, Console
 from walnut.console.login import login_page
-from walnut.server import api
+from walnut.server import api, collecting
 from walnut.server.access.api import routes as token_routes
 from walnut.server.access.gate import Gate
 from walnut.server.access.limits import Limits
@@ -133,6 +134,7 @@ class Site:
             except Exception:
                 log.exception("the console can't be loaded; all else goes on without it")
                 return
+            collecting.settle()
             log.info("console loaded", url=f"{self._server.url}{PREFIX}")
             await self._pulse.run()
 
@@ -150,14 +152,13 @@ class _Split:
         self._api = api_
         self._gate = gate
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """See ASGI."""
         path = scope["path"]
         if path == PREFIX or path.startswith(f"{PREFIX}/"):
             scope[ACCESS] = self._gate
-            await self._console(scope, receive, send)
-        else:
-            await self._api(scope, receive, send)
+            return self._console(scope, receive, send)
+        return self._api(scope, receive, send)
 
 
 def _tell_operator(tokens: Tokens, beside: Path, file: str) -> None:

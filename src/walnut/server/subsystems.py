@@ -50,10 +50,8 @@ def sections(classes: Mapping[str, type[AnySubsystem]]) -> dict[str, type[msgspe
     return {**SECTIONS, **{name: one.settings for name, one in classes.items()}}
 
 
-def make(
-    classes: Mapping[str, type[AnySubsystem]], settings: Settings, resources: Resources
-) -> list[AnySubsystem]:
-    """The subsystems that are switched on. Raises InvalidConfig if one needs another that is not."""
+def check_switches(classes: Mapping[str, type[AnySubsystem]], settings: Settings) -> None:
+    """Raise InvalidConfig if a subsystem that is switched on needs another that is not."""
     if "store" not in settings.enabled:
         raise InvalidConfig(
             ("[store] can't be switched off: the server keeps its tokens in it, and all else",)
@@ -66,6 +64,13 @@ def make(
     )
     if problems:
         raise InvalidConfig(problems)
+
+
+def make(
+    classes: Mapping[str, type[AnySubsystem]], settings: Settings, resources: Resources
+) -> list[AnySubsystem]:
+    """The subsystems that are switched on. Raises InvalidConfig if one needs another that is not."""
+    check_switches(classes, settings)
     return [
         one(settings.sections[name], resources)
         for name, one in classes.items()

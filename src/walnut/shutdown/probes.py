@@ -10,6 +10,7 @@ orchestrator would kill what is only draining.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import Any, Final
 
 import msgspec
@@ -57,16 +58,15 @@ class Probes:
         self._lifecycle = lifecycle
         self._app = app
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+    def __call__(self, scope: Any, receive: Any, send: Any) -> Awaitable[None]:
         """The ASGI application."""
         ask = _ASK.get(scope["path"]) if scope["type"] == "http" else None
         if ask is not None:
             answer = ask(self._lifecycle)
-            await _send(send, 200 if answer.ok else 503, msgspec.json.encode(answer))
-        elif self._app is not None:
-            await self._app(scope, receive, send)
-        elif scope["type"] == "http":
-            await _send(send, 404, b"{}")
+            return _send(send, 200 if answer.ok else 503, msgspec.json.encode(answer))
+        if self._app is not None:
+            return self._app(scope, receive, send)
+        return _nothing(scope, send)
 
 
 _ASK: Final = {"/livez": live, "/readyz": ready, "/startupz": started}
@@ -74,6 +74,11 @@ _ASK: Final = {"/livez": live, "/readyz": ready, "/startupz": started}
 
 def _answer(lifecycle: Lifecycle, *, ok: bool) -> Answer:
     return Answer(ok, lifecycle.state.value, lifecycle.inflight.counts)
+
+
+async def _nothing(scope: Any, send: Any) -> None:
+    if scope["type"] == "http":
+        await _send(send, 404, b"{}")
 
 
 async def _send(send: Any, status: int, body: bytes) -> None:

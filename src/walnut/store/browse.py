@@ -2,7 +2,6 @@
 
     rows         a page of a table or an index, by key, whoever declared it
     versions     what a row was, from the log, newest first, a stretch of the log at a time
-    outline      a record of the log in a line;  changes: the rows it changed
 
 What must stay true: nothing is counted by reading it all; each call reads a bounded number of rows or
 records, and says where to go on.
@@ -10,17 +9,15 @@ records, and says where to go on.
 
 from __future__ import annotations
 
-import base64
 import enum
-from collections.abc import Iterator
 from itertools import islice
 from typing import Any, Final
 
 import msgspec
 
-from walnut.log.model import Record
 from walnut.store.catalog import TableInfo, prefix_of
-from walnut.store.errors import Erased, InvalidKey, UnknownTable
+from walnut.store.cursor import cursor_at, rest
+from walnut.store.errors import Erased, UnknownTable
 from walnut.store.keys import Key, decode, encode, plain
 from walnut.store.notation import plain as jsonable
 from walnut.store.notation import text_of
@@ -90,32 +87,6 @@ class Versions(msgspec.Struct, frozen=True):
     upto: int | None
 
 
-class Touched(msgspec.Struct):
-    """How many rows of a table a transaction put and deleted."""
-
-    put: int = 0
-    deleted: int = 0
-
-
-class Outline(msgspec.Struct, frozen=True):
-    """A record of the log in a line.
-
-    Attributes:
-        lsn, time: time in ns, as decided for a transaction and as written for others.
-        size: in bytes.
-        meta: who and why; None for a record that is no transaction.
-        tables: what it did to which tables.
-        others: entries of indexes and of the store's own tables.
-    """
-
-    lsn: int
-    time: int
-    size: int
-    meta: Meta | None
-    tables: dict[str, Touched]
-    others: int
-
-
 # -- rows ---------------------------------------------------------------------------------------
 
 
@@ -145,17 +116,13 @@ def rows(
     base = _base(info, which.index) + encode(which.prefix)
     begin = base + encode(which.start)
     end = base + encode(which.stop) if which.stop != () else after(base)
-    if cursor is not None:
-        at = base64.urlsafe_b64decode(cursor.encode())
-        if not begin <= at <= end:
-            raise InvalidKey("the cursor belongs to another scan: begin without one")
-        begin, end = (begin, at) if which.reverse else (at + b"\0", end)
+    begin, end = rest(begin, end, cursor, reverse=which.reverse)
     found: list[Seen] = []
     last = b""
     with store.snapshot() as moment:
         for full, data in islice(moment.walk(begin, end, reverse=which.reverse), limit + 1):
             if len(found) == limit:
-                return RowPage(found, base64.urlsafe_b64encode(last).decode())
+                return RowPage(found, cursor_at(last))
             last = full
             if which.index:
                 skip = OWNER_BYTES if info.subjects else 0
@@ -251,40 +218,6 @@ def _version(store: Store, info: TableInfo, full: bytes, data: bytes, lsn: int) 
         except Erased:
             value = None
     return Version(lsn, commit.time, commit.meta, stored, value)
-
-
-def names(store: Store) -> dict[int, str]:
-    """The tables there are, by number."""
-    infos = (store.info(name) for name in store.tables())
-    return {info.id: info.name for info in infos if info is not None}
-
-
-def outline(record: Record, known: dict[int, str]) -> Outline:
-    """A record in a line, with the tables that are known."""
-    size = len(record.data)
-    commit = unpack(record.data, record.lsn)
-    if commit is None:
-        return Outline(record.lsn, record.time, size, None, {}, 0)
-    tables: dict[str, Touched] = {}
-    others = 0
-    for key, value in commit.writes.items():
-        name = known.get(int.from_bytes(key[:ID_BYTES], "big"))
-        if name is None:
-            others += 1
-            continue
-        touched = tables.setdefault(name, Touched())
-        if value is None:
-            touched.deleted += 1
-        else:
-            touched.put += 1
-    return Outline(record.lsn, commit.time, size, commit.meta, tables, others)
-
-
-def outlines(store: Store, start: int, stop: int) -> Iterator[Outline]:
-    """The records [start, stop) in a line each, as far as they are durable. Raises LsnTruncated."""
-    known = names(store)
-    for record in store.log.read(max(start, store.log.first_lsn), stop):
-        yield outline(record, known)
 
 
 def sample(store: Store, name: str) -> str:

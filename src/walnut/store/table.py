@@ -9,8 +9,6 @@ its function makes of the rows that are there and can be read.
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Generic, Protocol, TypeVar
@@ -18,10 +16,10 @@ from typing import Generic, Protocol, TypeVar
 import msgspec
 
 from walnut.store.catalog import IndexInfo, TableInfo, prefix_of
+from walnut.store.cursor import cursor_at, rest
 from walnut.store.errors import (
     AlreadyDefined,
     Erased,
-    InvalidKey,
     InvalidSetting,
     NotUnique,
     ReadOnly,
@@ -86,16 +84,12 @@ class Ordered(Generic[Row]):
         Raises InvalidKey, also for a cursor of another scan; InvalidSetting."""
         _check_limit(limit, 1)
         begin, end = self._range(prefix, start, stop)
-        if cursor is not None:
-            at = _read_cursor(cursor)
-            if not begin <= at <= end:
-                raise InvalidKey("the cursor belongs to another scan: begin without one")
-            begin, end = (begin, at) if reverse else (at + b"\0", end)
+        begin, end = rest(begin, end, cursor, reverse=reverse)
         rows: list[Row] = []
         last = b""
         for at, row in islice(self._items(reader, begin, end, reverse=reverse), limit + 1):
             if len(rows) == limit:
-                return Page(rows, base64.urlsafe_b64encode(last).decode())
+                return Page(rows, cursor_at(last))
             rows.append(row)
             last = at
         return Page(rows, None)
@@ -406,10 +400,3 @@ def _read_only(table: str, reader: object) -> ReadOnly:
         f"{reader!r} only reads: change rows of {table} through the transaction that a function or a "
         "block is given"
     )
-
-
-def _read_cursor(cursor: str) -> bytes:
-    try:
-        return base64.urlsafe_b64decode(cursor.encode())
-    except (binascii.Error, ValueError) as error:
-        raise InvalidKey("the cursor is not one that a page gave: begin without one") from error

@@ -297,6 +297,26 @@ async def test_not_one_more_byte_goes_to_who_was_revoked(world: World, kind: str
     assert not any(b"late" in one.get("body", b"") or one.get("text") == "late" for one in sent)
 
 
+async def test_a_framework_that_wraps_what_is_raised_makes_no_error_of_a_revoked_token(
+    world: World,
+) -> None:
+    app = Streams()
+
+    async def wrapping(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await app(scope, receive, send)
+        except Exception as error:  # as Litestar does once the answer has begun
+            raise RuntimeError("raised after the answer had begun") from error
+
+    guarded = around(world, wrapping)
+    _, text = world.token("ci", "*")
+    task = open_(guarded, "http", text, [])
+    await app.open.acquire()
+    await world.tokens.revoke("ci", ROOT)
+    app.tick.set()
+    await task
+
+
 async def test_streams_have_places_of_their_own_and_no_time_limit(world: World) -> None:
     app = Streams()
     guarded = around(world, app)

@@ -62,8 +62,8 @@ class _Exchange:
     """One request and its answer."""
 
     __slots__ = (
-        "bytes", "caller", "closed", "deadline", "expired", "principal", "receiving", "room", "started",
-        "status", "stream", "task",
+        "bytes", "caller", "closed", "deadline", "expired", "principal", "receiving", "revoked", "room",
+        "started", "status", "stream", "task",
     )  # fmt: skip
 
     def __init__(self, started: float, deadline: float, task: asyncio.Task[Any] | None) -> None:
@@ -79,6 +79,7 @@ class _Exchange:
         self.closed = False
         self.receiving = False
         self.expired = False
+        self.revoked = False
 
 
 class Guarded:
@@ -154,6 +155,9 @@ class Guarded:
             await self._refuse(_too_slow(exchange, self._limits), exchange, scope, sending)
         except WebError as error:
             await self._refuse(error, exchange, scope, sending)
+        except Exception:
+            if not exchange.revoked:  # else it is Revoked, in what the app has made of it
+                raise
         finally:
             if self._log_all or exchange.status >= 500:
                 self._tell(exchange, scope)
@@ -241,6 +245,7 @@ class Guarded:
     def _check_still_good(self, exchange: _Exchange) -> None:
         caller = exchange.caller
         if caller is not None and not self._access.still_good(caller):
+            exchange.revoked = True
             raise Revoked("the token that this was opened with is not good any more")
 
     # -- WebSockets -----------------------------------------------------------------------------

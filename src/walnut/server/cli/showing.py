@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from walnut.log.cli.arguments import examples
+from walnut.server.checks import check_settings
 from walnut.server.cli.options import read, settings_flags
 from walnut.server.config.document import in_force
 
@@ -43,6 +44,7 @@ def show(file: Path | None, *, changed: bool, **given: Any) -> None:
 @settings_flags
 def check(file: Path | None, **given: Any) -> None:
     """Read the settings, and say every problem with its line; exit code 1 if there is one."""
-    settings, _ = read(file, given)
+    settings, classes = read(file, given)
+    check_settings(settings, classes)
     where = "the defaults" if settings.file is None else click.format_filename(settings.file)
     click.echo(f"{where}: good")

@@ -94,21 +94,54 @@ class Cycle(RequestResponseCycle):
     """A request and its answer."""
 
     connection: Connection
+    transport: Outlet  # type: ignore[assignment] # it uses no more than that of a transport
 
     def send(self, message: Any) -> Coroutine[Any, Any, None]:
         """See ASGI. Decides at the beginning of the answer whether it is the connection's last."""
-        if not self.response_started and self.connection.state.inflight.closing and self.keep_alive:
-            self.keep_alive = not self.connection.is_last(self)
+        if not self.response_started:
+            if self.connection.state.inflight.closing and self.keep_alive:
+                self.keep_alive = not self.connection.is_last(self)
+            self.transport.hold()
         return super().send(message)
 
 
-class _Outlet:
-    """What a cycle takes for its transport: writes are the transport's, closing is the connection's."""
+class Outlet:
+    """What a cycle takes for its transport: writes are the transport's, closing is the connection's.
+
+    The head of an answer goes out with the beginning of its body, as ASGI has it: one packet and one
+    system call, which are a tenth of what a small request costs."""
 
     def __init__(self, transport: asyncio.Transport, close: Callable[[], None]) -> None:
-        self.write = transport.write
         self.is_closing = transport.is_closing
-        self.close = close
+        self._write = transport.write
+        self._close = close
+        self._holds = False
+        self._head = b""
+
+    def hold(self) -> None:
+        """Let what is written next wait for what is written after it."""
+        self._holds = True
+
+    def write(self, data: bytes) -> None:
+        """Write this, and what waits for it."""
+        if self._holds:
+            self._holds = False
+            self._head += data
+        elif self._head:
+            head, self._head = self._head, b""
+            self._write(head + data)
+        else:
+            self._write(data)
+
+    def flush(self) -> None:
+        """Write what waits: nothing comes after it."""
+        if self._head:
+            self.write(b"")
+
+    def close(self) -> None:
+        """The last answer is out."""
+        self.flush()
+        self._close()
 
 
 class Connection(Writing, HttpToolsProtocol):
@@ -146,7 +179,7 @@ class Connection(Writing, HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn
         """See asyncio.Protocol."""
         super().connection_made(transport)
-        self._outlet = _Outlet(transport, self._finish)
+        self._outlet = Outlet(transport, self._finish)
         self._since = self.loop.time()
         peer = peer_of(transport)
         if peer is not None:
@@ -372,6 +405,7 @@ class Connection(Writing, HttpToolsProtocol):
         """An answer is out: the next request's turn."""
         self.server_state.total_requests += 1
         self._served = True
+        self._outlet.flush()
         if self.transport.is_closing() or self._lingers:
             return
         self._since = self.loop.time()

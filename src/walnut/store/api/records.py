@@ -1,6 +1,6 @@
 """The log over HTTP: its records, its segments, its slots.
 
-    record ─▶ unpack ─▶ who, why, which tables, how many rows         no row's content leaves here
+    record ─▶ outline ─▶ who, why, which tables, how many rows         no row's content leaves here
 
 What must stay true: a record is described, never shown: rows are read through tables, where it is
 checked who may.
@@ -25,11 +25,11 @@ from walnut.log.slots import Slot
 from walnut.store.api.asking import checked, page_size
 from walnut.store.api.feed import COLD, position_of
 from walnut.store.checkpoint import SLOT
-from walnut.store.errors import InvalidSetting, RowDamaged
+from walnut.store.errors import InvalidSetting
+from walnut.store.outline import Kind, Outlines
 from walnut.store.problems import PROBLEMS
-from walnut.store.record import unpack, utc
+from walnut.store.record import utc
 from walnut.store.store import Store
-from walnut.store.tables import ID_BYTES
 from walnut.web.access import needs
 from walnut.web.caller import header
 from walnut.web.errors import InvalidRequest
@@ -69,7 +69,7 @@ class RecordShown(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     lsn: int
     time: str
     bytes: int
-    kind: str
+    kind: Kind
     decided: str = ""
     principal: str = ""
     reason: str = ""
@@ -100,7 +100,7 @@ class Records:
         self.store = store
         self.log = store.log
         self.recent = Recent(self._read)
-        self._names: dict[int, str] = {}
+        self._outlines = Outlines(store)
 
     def _read(self, start: int, budget: int) -> list[tuple[int, bytes, int]]:
         found = []
@@ -116,41 +116,25 @@ class Records:
 
     def shown(self, record: Record) -> RecordShown:
         """A record as people are told of it."""
-        time, size = utc(record.time).isoformat(), len(record.data)
-        try:
-            commit = unpack(record.data, record.lsn)
-        except RowDamaged:
-            return RecordShown(lsn=record.lsn, time=time, bytes=size, kind="damaged")
-        if commit is None:
-            return RecordShown(lsn=record.lsn, time=time, bytes=size, kind="other")
-        counts: dict[str, list[int]] = {}
-        indexes = 0
-        for key, value in commit.writes.items():
-            name = self._name(int.from_bytes(key[:ID_BYTES], "big"))
-            if name is None:
-                indexes += 1
-            else:
-                counts.setdefault(name, [0, 0])[value is None] += 1
-        return RecordShown(
-            lsn=record.lsn,
-            time=time,
-            bytes=size,
-            kind="transaction",
-            decided=utc(commit.time).isoformat(),
-            principal=commit.meta.principal,
-            reason=commit.meta.reason,
-            request_id=commit.meta.request_id,
-            tables=[Written(name, *both) for name, both in sorted(counts.items())],
-            indexes=indexes,
-            hidden=len(commit.hidden),
-            erased=len(commit.erased),
+        one = self._outlines.of(record)
+        shown = RecordShown(
+            lsn=one.lsn, time=utc(one.written).isoformat(), bytes=one.size, kind=one.kind
         )
-
-    def _name(self, number: int) -> str | None:
-        if number not in self._names:
-            self._names = {known: info.name for known, info in self.store.infos().items()}
-            self._names.setdefault(number, "")
-        return self._names[number] or None
+        if one.meta is None:
+            return shown
+        return msgspec.structs.replace(
+            shown,
+            decided=utc(one.time).isoformat(),
+            principal=one.meta.principal,
+            reason=one.meta.reason,
+            request_id=one.meta.request_id,
+            tables=[
+                Written(name, put.put, put.deleted) for name, put in sorted(one.tables.items())
+            ],
+            indexes=one.others,
+            hidden=one.hidden,
+            erased=one.erased,
+        )
 
     def page(self, start: int, upto: int, limit: int) -> list[RecordShown]:
         """Records from an LSN on, up to and with `upto`, as far as they are durable."""

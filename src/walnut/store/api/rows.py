@@ -6,8 +6,6 @@ that comes in is what its table's type says, field by field, or is refused.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 from collections.abc import Iterator, Mapping
 from itertools import islice
@@ -17,6 +15,7 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 
 from walnut.log.model import MIB
+from walnut.store.cursor import cursor_at, rest
 from walnut.store.document import Document
 from walnut.store.errors import Erased, InvalidKey
 from walnut.store.keys import Key, decode, encode, plain
@@ -88,18 +87,14 @@ def page(
 
     Raises InvalidKey, for a cursor of another scan too."""
     begin, end = which.of(ordered)
-    if cursor:
-        at = _from_cursor(cursor)
-        if not begin <= at <= end:
-            raise InvalidKey("the cursor belongs to another scan: begin without one")
-        begin, end = (begin, at) if which.reverse else (at + b"\0", end)
+    begin, end = rest(begin, end, cursor, reverse=which.reverse)
     items: list[Item] = []
     size = looked_at = 0
     last = b""
     table = ordered.table
     for place, full, data in _entries(ordered, reader, begin, end, reverse=which.reverse):
         if len(items) == limit or size >= PAGE_BYTES or looked_at == LOOKED_AT:
-            return Page(items, _to_cursor(last))
+            return Page(items, cursor_at(last))
         last = place
         looked_at += 1
         if data is None:
@@ -129,17 +124,6 @@ def _entries(
         keys = [table.prefix + value[skip:] for _, value in chunk]
         for (at, _), full, found in zip(chunk, keys, reader.read_many(keys), strict=True):
             yield at, full, found
-
-
-def _to_cursor(at: bytes) -> str:
-    return base64.urlsafe_b64encode(at).decode()
-
-
-def _from_cursor(cursor: str) -> bytes:
-    try:
-        return base64.b64decode(cursor.encode(), altchars=b"-_", validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise InvalidKey("the cursor is not one that a page gave: begin without one") from error
 
 
 # -- in -----------------------------------------------------------------------------------------

@@ -27,6 +27,7 @@ from walnut.log.errors import LsnTruncated
 from walnut.log.seek import lsn_at
 from walnut.store import browse
 from walnut.store.changes import ERASED, Change
+from walnut.store.outline import Outline, Outlines
 from walnut.store.page.said import key_json, key_text, to_read, what, who
 from walnut.store.store import Store
 
@@ -134,12 +135,12 @@ async def _newer(store: Store, place: int, most: int) -> News:
 
 def _lines(store: Store, start: int, stop: int) -> list[Line]:
     """Records [start, stop) as rows, newest first."""
-    lines = [_line(one) for one in browse.outlines(store, start, stop)]
+    lines = [_line(one) for one in Outlines(store).between(start, stop)]
     lines.reverse()
     return lines
 
 
-def _line(one: browse.Outline) -> Line:
+def _line(one: Outline) -> Line:
     reason = one.meta.reason if one.meta is not None else ""
     return Line(
         (
@@ -197,9 +198,9 @@ async def _record(visit: Visit, store: Store, lsn: int) -> None:
         tag("pre", "mono small", dump(data)).style("overflow:auto")
 
 
-def _decode(store: Store, lsn: int) -> tuple[browse.Outline, list[Change], bytes]:
+def _decode(store: Store, lsn: int) -> tuple[Outline, list[Change], bytes]:
     record = next(iter(store.log.read(lsn, lsn + 1)))
-    one = browse.outline(record, browse.names(store))
+    one = Outlines(store).of(record)
     changes = list(islice(store.changes(lsn - 1, upto=lsn), CHANGES)) if lsn > 1 else _first(store)
     return one, changes, bytes(record.data[:DUMP])
 
@@ -209,7 +210,7 @@ def _first(store: Store) -> list[Change]:
     return list(islice(store.changes(0, upto=1), CHANGES))
 
 
-def _facts(store: Store, one: browse.Outline) -> None:
+def _facts(store: Store, one: Outline) -> None:
     facts = [
         (
             "Written",
@@ -218,9 +219,7 @@ def _facts(store: Store, one: browse.Outline) -> None:
     ]
     meta = one.meta
     if meta is None:
-        facts.append(
-            ("What", "a record that is no transaction: another program writes this log too")
-        )
+        facts.append(("What", what(one)))
     else:
         facts += [
             ("Who", who(meta)),

@@ -13,9 +13,9 @@ import msgspec
 from walnut.console.parts.elements import badge
 from walnut.console.visit import Visit, link
 from walnut.console.words import number
-from walnut.store.browse import Outline
 from walnut.store.keys import Key
 from walnut.store.notation import shown
+from walnut.store.outline import Outline
 from walnut.store.record import Meta
 from walnut.subsystem.owners import Owners
 from walnut.web.caller import Caller
@@ -68,6 +68,8 @@ def who(meta: Meta | None) -> str:
 
 def what(outline: Outline) -> str:
     """What a record did, in a line."""
+    if outline.kind == "damaged":
+        return '<span class="bad">damaged: no transaction can be read from it</span>'
     if outline.meta is None:
         return '<span class="muted">a record of another program</span>'
     parts = []
