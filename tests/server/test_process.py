@@ -1,15 +1,17 @@
 """A server as a process: how it starts, whom it answers, what it refuses, how it stops."""
 
+import http.client
 import resource
 import signal
 import socket
 import stat
 import subprocess
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from tests.server.load import Api, ask
-from tests.server.process import TOKEN, WALNUT, Process, token_of, walnut
+from tests.server.process import PATIENCE, TOKEN, WALNUT, Process, token_of, walnut
 from walnut.shutdown.model import ExitCode
 
 
@@ -87,13 +89,30 @@ def test_its_log_of_a_whole_run_holds_no_secret(tmp_path: Path) -> None:
         for sent in (made["token"], wrong, "Basic dXNlcjpwYXNzd29yZA=="):
             ask(server.port, sent, "GET", f"/v1/status?token={sent.replace(' ', '%20')}")
         operator.close()
+        for sent in ("x", token):
+            status = upgrade(server.port, sent, "websocket", "/v1/topics/none/socket?q=whispered")
+            assert status in {401, 403}  # the topic is not there
+        assert upgrade(server.port, token, "odd", "/v1/whoami?q=whispered") == 200
         assert server.stop() == 0
         said = "\n".join(map(str, server.lines))
+    assert "whispered" not in said, "the query of a request"
+    assert "nsupported upgrade" not in said
     assert "wrong credential" in said
     assert "/v1/status" in said
     for secret in (token, made["token"], wrong):
         assert secret.rpartition("_")[2] not in said
     assert "dXNlcjpwYXNzd29yZA" not in said
+
+
+def upgrade(port: int, token: str, protocol: str, path: str) -> int:
+    """The status of the answer to a request for another protocol."""
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)) as asking:
+        headers = {
+            "Authorization": f"Bearer {token}", "Connection": "Upgrade", "Upgrade": protocol,
+            "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
+        }  # fmt: skip
+        asking.request("GET", path, headers=headers)
+        return asking.getresponse().status
 
 
 # -- refusals ---------------------------------------------------------------------------------------
