@@ -2,9 +2,8 @@
 
     python -m bench.http_load < load.json      the client in Python; what it saw as JSON
 
-Each connection sends its next request when it has the answer to the one before. The client in Python takes
-about as much processor time for a request as the server does, so that it halves what two cores can show;
-wrk takes a tenth. Rows say which it was.
+Each connection sends its next request when it has the answer to the one before. A request costs wrk 16 µs of
+processor time and the client in Python 18, and the rates they show are within a sixth. Rows name the latter.
 """
 
 from __future__ import annotations

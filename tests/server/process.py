@@ -13,6 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
+from walnut.server.directory import OPERATOR_TOKEN
+
 WALNUT: Final = [sys.executable, "-m", "walnut.cli"]
 PATIENCE: Final = 60.0
 """Seconds after which what was waited for won't come; no test is decided by it."""
@@ -119,10 +121,8 @@ class Process:
 
 
 def token_of(server: Process) -> str:
-    """The operator's token, which a first start tells."""
-    found = TOKEN.search("".join(server.others))
-    assert found, server.said
-    return found.group()
+    """The operator's token, which a first start writes there as it has no terminal."""
+    return (server.data / OPERATOR_TOKEN).read_text(encoding="utf-8").strip()
 
 
 def walnut(*args: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:

@@ -172,6 +172,16 @@ def test_nothing_at_all_is_open_but_the_login_page(
         assert refused(world.ask(method, path)), (method, path)
 
 
+def test_the_doors_are_these_and_ask_for_a_secret_of_their_own(world: Assembled) -> None:
+    doors = {first for one in world.server.subsystems for first in one.doors()}
+    assert doors == {"calendars"}
+    for path in ("/calendars", "/calendars/", "/calendars/x.ics", "/calendars/../v1/status"):
+        for method in METHODS:
+            answer = world.ask(method, path)
+            assert answer.status == 401, (method, path)
+    assert refused(world.ask("GET", "/book/room")), "public only once an operator says so"
+
+
 def test_the_login_page_tells_nothing_and_does_nothing(world: Assembled) -> None:
     for method in METHODS:
         answer = world.ask(method, LOGIN, ("host", "a"), ("origin", "http://a"))

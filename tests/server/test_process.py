@@ -1,15 +1,20 @@
 """A server as a process: how it starts, whom it answers, what it refuses, how it stops."""
 
+import http.client
+import os
+import pty
 import resource
+import shutil
 import signal
 import socket
 import stat
 import subprocess
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from tests.server.load import Api, ask
-from tests.server.process import TOKEN, WALNUT, Process, token_of, walnut
+from tests.server.process import PATIENCE, TOKEN, WALNUT, Process, token_of, walnut
 from walnut.shutdown.model import ExitCode
 
 
@@ -30,15 +35,39 @@ def test_it_starts_answers_by_a_token_only_and_stops_cleanly(tmp_path: Path) -> 
     assert not (tmp_path / "data" / "walnut.sock").exists()
 
 
-def test_the_operators_token_is_told_once(tmp_path: Path) -> None:
+def test_without_a_terminal_the_operators_token_goes_to_a_file_and_never_to_the_log(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "data" / "operator-token"
     with Process(tmp_path / "data") as first:
         token = token_of(first.ready())
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        assert first.wait_for("the operator's token was written")["file"] == str(file)
         assert first.stop() == 0
-        assert first.said.count(token) == 1
+        assert not TOKEN.search(first.said)
+    file.unlink()
     with Process(tmp_path / "data") as second:
         second.ready()
         assert ask(second.port, token, "GET", "/v1/whoami")[1]["principal"] == "token:operator"
-        assert not TOKEN.search(second.said)
+        assert not file.exists()
+
+
+def test_on_a_terminal_the_operators_token_is_shown_and_not_written(tmp_path: Path) -> None:
+    ours, terminal = pty.openpty()
+    with subprocess.Popen(
+        [*WALNUT, "serve", "--data", "data", "--port", "0", "--log-format", "json"],
+        cwd=tmp_path, stderr=terminal, env={**os.environ, "WALNUT_CONSOLE__ENABLED": "false"},
+    ) as server:  # fmt: skip
+        os.close(terminal)
+        said = ""
+        try:
+            while '"message":"ready"' not in said:
+                said += os.read(ours, 4096).decode()
+        finally:
+            server.kill()
+    os.close(ours)
+    assert len(TOKEN.findall(said)) == 1
+    assert not (tmp_path / "data" / "operator-token").exists()
 
 
 def test_the_operators_token_goes_to_a_file_for_its_owner_if_one_is_named(tmp_path: Path) -> None:
@@ -61,8 +90,33 @@ def test_a_token_file_that_is_there_is_not_written_over_and_no_token_is_lost(
         assert refused.end() == 1
         assert "can't be written" in refused.said
     assert file.read_text() == "mine"
+    assert not (tmp_path / "data").exists()
     with Process(tmp_path / "data") as server:
         assert token_of(server.ready())
+
+
+def test_a_token_file_where_nothing_can_be_written_is_refused_before_anything_is_made(
+    tmp_path: Path,
+) -> None:
+    for path in ("nowhere/token", str(tmp_path)):
+        env = {**os.environ, "WALNUT_ACCESS__OPERATOR_TOKEN_FILE": path}
+        told = refusal("--data", "data", "--port", "0", cwd=tmp_path, env=env)
+        assert "access.operator_token_file" in told
+        assert list(tmp_path.iterdir()) == []
+        check = subprocess.run([*WALNUT, "config", "check"], cwd=tmp_path, env=env, check=False)
+        assert check.returncode == 1
+
+
+def test_a_token_file_that_an_interrupted_start_has_left_is_written_anew(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with Process(data) as server:
+        token = token_of(server.ready())
+        assert server.stop() == 0
+    file = data / "operator-token"
+    shutil.rmtree(data / "store")
+    file.write_text("")
+    with Process(data) as again:
+        assert token_of(again.ready()) not in {"", token}
 
 
 def test_the_local_socket_is_for_its_owner_and_takes_no_token(tmp_path: Path) -> None:
@@ -87,13 +141,30 @@ def test_its_log_of_a_whole_run_holds_no_secret(tmp_path: Path) -> None:
         for sent in (made["token"], wrong, "Basic dXNlcjpwYXNzd29yZA=="):
             ask(server.port, sent, "GET", f"/v1/status?token={sent.replace(' ', '%20')}")
         operator.close()
+        for sent in ("x", token):
+            status = upgrade(server.port, sent, "websocket", "/v1/topics/none/socket?q=whispered")
+            assert status in {401, 403}  # the topic is not there
+        assert upgrade(server.port, token, "odd", "/v1/whoami?q=whispered") == 200
         assert server.stop() == 0
         said = "\n".join(map(str, server.lines))
+    assert "whispered" not in said, "the query of a request"
+    assert "nsupported upgrade" not in said
     assert "wrong credential" in said
     assert "/v1/status" in said
     for secret in (token, made["token"], wrong):
         assert secret.rpartition("_")[2] not in said
     assert "dXNlcjpwYXNzd29yZA" not in said
+
+
+def upgrade(port: int, token: str, protocol: str, path: str) -> int:
+    """The status of the answer to a request for another protocol."""
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)) as asking:
+        headers = {
+            "Authorization": f"Bearer {token}", "Connection": "Upgrade", "Upgrade": protocol,
+            "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
+        }  # fmt: skip
+        asking.request("GET", path, headers=headers)
+        return asking.getresponse().status
 
 
 # -- refusals ---------------------------------------------------------------------------------------

@@ -69,7 +69,7 @@ def test_a_hot_restart_refuses_no_connection_and_loses_no_request(tmp_path: Path
         token, port = prepared(server), server.port
         with Load(port, token) as load:
             load.wait_for(20)
-            for _ in range(2):
+            for _ in range(ROUNDS):
                 before = running_in(data).pid
                 done = walnut("restart", "--data", str(data))
                 assert done.returncode == 0, (done.stderr, server.said)

@@ -98,6 +98,26 @@ def test_a_predecessor_that_stays_is_named() -> None:
     there.close()
 
 
+@pytest.mark.skipif(
+    not hasattr(os, "pidfd_open"), reason="needs pidfd_open; enable with: run it on Linux"
+)
+def test_a_predecessor_is_waited_for_to_its_end_and_not_until_it_has_no_children(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One with several threads loses its children before its files: as here, where it lives on."""
+    here, there = socket.socketpair()
+
+    async def wait() -> None:
+        predecessor = Predecessor(there, os.getppid())
+        monkeypatch.setattr(os, "getppid", lambda: 1)
+        here.close()
+        with pytest.raises(PredecessorStays):
+            await predecessor.gone(0.05)
+
+    asyncio.run(wait())
+    there.close()
+
+
 def test_a_predecessor_that_says_so_is_not_waited_for() -> None:
     here, there = socket.socketpair()
     successor = Successor(1, here)

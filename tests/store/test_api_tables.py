@@ -152,6 +152,8 @@ def test_a_write_that_is_sent_again_is_done_once(tmp_path: Path) -> None:
         assert http.get("/v1/tables/notes/rows/a").json()["value"] == 2
         other = http.put("/v1/tables/notes/rows/a", json={"value": 3}, headers=key)
         assert slug(other) == "key-reused"
+        assert "another request" in other.json()["detail"]
+        assert "_stored" not in other.json()["detail"]
         assert (
             slug(http.put("/v1/tables/notes/rows/b", json={"value": 1}, headers=key))
             == "key-reused"

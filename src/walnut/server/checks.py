@@ -7,14 +7,16 @@ check` too.
 from __future__ import annotations
 
 import ipaddress
+import os
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
 
 from walnut.server import tls
 from walnut.server.config.load import Settings
-from walnut.server.config.model import ServerSection, TlsSection
-from walnut.server.errors import OpenToOthers
+from walnut.server.config.model import AccessSection, ServerSection, TlsSection
+from walnut.server.directory import IDENTITY
+from walnut.server.errors import OpenToOthers, TokenFileUnusable
 from walnut.server.subsystems import AnySubsystem, check_switches
 
 
@@ -28,11 +30,34 @@ def check_settings(
 ) -> ssl.SSLContext | None:
     """Whether settings that are allowed one by one go together; what they say of TLS.
 
-    Raises InvalidConfig, OpenToOthers, TlsUnusable."""
+    Raises InvalidConfig, OpenToOthers, TlsUnusable, TokenFileUnusable."""
     check_switches(classes, settings)
+    check_token_file(settings)
     context = tls.context_of(settings.of(TlsSection), beside(settings))
     check_address(settings.of(ServerSection), context)
     return context
+
+
+def check_token_file(settings: Settings) -> None:
+    """Raise TokenFileUnusable if a first start, which is to come, can't write the operator's token."""
+    file = settings.of(AccessSection).operator_token_file
+    if not file or (settings.data / IDENTITY).exists():
+        return
+    path = beside(settings) / file
+    if os.path.lexists(path):
+        raise token_file_unusable(path, "it is there already")
+    if not path.parent.is_dir():
+        raise token_file_unusable(path, f"{path.parent} is no directory")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise token_file_unusable(path, f"{path.parent} can't be written")
+
+
+def token_file_unusable(path: Path, why: str) -> TokenFileUnusable:
+    """The refusal, for `raise`."""
+    return TokenFileUnusable(
+        f"the operator's token can't be written to {path} ({why}): remove it, or change "
+        "access.operator_token_file"
+    )
 
 
 def check_address(section: ServerSection, context: ssl.SSLContext | None) -> None:

@@ -3,6 +3,7 @@
     DATA/walnut.json    what it is: written once
     DATA/lock           locked by the server that has it open; says which process that is
     DATA/walnut.sock    where that server listens for its owner
+    DATA/operator-token the first token, if a first start had no terminal to show it on; to be removed
     DATA/store/ ...     what subsystems keep
 
 What must stay true: nothing below is opened by anyone who does not hold the lock; a directory that is
@@ -28,6 +29,7 @@ IDENTITY: Final = "walnut.json"
 HALF: Final = f"{IDENTITY}.new"
 LOCK: Final = "lock"
 SOCKET: Final = "walnut.sock"
+OPERATOR_TOKEN: Final = "operator-token"  # noqa: S105 -- the name of a file
 PRIVATE: Final = 0o700
 _FILE: Final = 0o600
 _TRIES: Final = 5

@@ -42,6 +42,10 @@ class DirectoryUnusable(ServerError):
     """The data directory can't be used: not ours, not writable, no room, or not a Walnut's."""
 
 
+class TokenFileUnusable(ServerError):
+    """The operator's token can't be written where it was asked to be."""
+
+
 class OpenToOthers(ServerError):
     """The server would listen beyond this machine in clear text."""
 

@@ -47,8 +47,15 @@ _SECRETS: Final = re.compile(
     r"|(://[^/\s:@]*:)[^/\s@]+(?=@)"  # a URL's password
 )
 
-_QUIET: Final = {"asyncio": logging.WARNING, "uvicorn.access": logging.WARNING}
-"""Loggers of libraries that say more than is of use: requests have lines of our own."""
+_QUIET: Final = {
+    "asyncio": logging.WARNING,
+    "uvicorn.access": logging.WARNING,
+    # Below an error it names WebSockets with their whole address, heads of requests, and upgrades that
+    # it does not know: the query, which may hold secrets, and whatever any client likes to send.
+    "uvicorn.error": logging.ERROR,
+}
+"""Loggers of libraries that say more than is of use, at whatever level the log is: requests have lines of
+our own, without their queries."""
 
 
 def configure(section: LoggingSection, stream: TextIO | None = None) -> None:

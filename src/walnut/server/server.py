@@ -79,7 +79,7 @@ class Server:
         beside: the directory that relative paths of the settings start from.
 
     Raises:
-        InvalidConfig, OpenToOthers, TlsUnusable: settings that can't work.
+        InvalidConfig, OpenToOthers, TlsUnusable, TokenFileUnusable: settings that can't work.
         DirectoryInUse, DirectoryUnusable: see `directory`.
         CannotListen: the address is taken.
     """

@@ -28,6 +28,7 @@ from walnut.server.access.login import Login
 from walnut.server.access.middleware import Guarded
 from walnut.server.access.problems import PROBLEMS
 from walnut.server.access.tokens import Tokens, first_token
+from walnut.server.checks import token_file_unusable
 from walnut.server.config.load import Settings
 from walnut.server.config.model import (
     AccessSection,
@@ -35,7 +36,8 @@ from walnut.server.config.model import (
     LimitsSection,
     LoggingSection,
 )
-from walnut.server.errors import DirectoryUnusable
+from walnut.server.directory import OPERATOR_TOKEN
+from walnut.server.logs import LEVELS
 from walnut.server.pulse import Pulse
 from walnut.store.store import Store
 from walnut.web.access import ACCESS
@@ -119,10 +121,13 @@ class Site:
         )
 
     async def start(self) -> None:
-        """On a first start, make the operator's token and tell it. Raises DirectoryUnusable."""
+        """On a first start, make the operator's token and tell it. Raises TokenFileUnusable."""
         if len(self._gate.tokens) == 0:
             file = self._server.settings.of(AccessSection).operator_token_file
-            await asyncio.to_thread(_tell_operator, self._gate.tokens, self._server.beside, file)
+            path = self._server.beside / file if file else None
+            await asyncio.to_thread(
+                _tell_operator, self._gate.tokens, path, self._server.info.data / OPERATOR_TOKEN
+            )
 
     async def load_console(self) -> None:
         """Load the console, in the background of whatever else goes on. What is wrong with it is
@@ -161,23 +166,27 @@ class _Split:
         return self._api(scope, receive, send)
 
 
-def _tell_operator(tokens: Tokens, beside: Path, file: str) -> None:
-    """Make the operator's token, and tell it where it was asked to be told: once."""
-    if not file:
+def _tell_operator(tokens: Tokens, asked: Path | None, ours: Path) -> None:
+    """Make the operator's token, and tell it once: in the file that was asked for, else to the person at
+    the terminal, else in a file of the data directory. Never in the log, which others collect."""
+    if asked is None and sys.stderr.isatty():
         token = first_token(tokens)
-        # Not by the log, which leaves secrets out.
         sys.stderr.write(f"\noperator token (shown this once): {token}\n\n")
         sys.stderr.flush()
         return
-    path = beside / file
+    path = asked or ours
     try:
+        if asked is None:
+            path.unlink(
+                missing_ok=True
+            )  # of a first start that was interrupted: there is no token yet
         # Before there is a token: one that can't be told is lost.
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError as error:
-        raise DirectoryUnusable(
-            f"the operator's token can't be written to {path} ({error.strerror}): remove it, or change "
-            "access.operator_token_file"
-        ) from error
+        raise token_file_unusable(path, error.strerror or "") from error
     with os.fdopen(descriptor, "w") as opened:
         opened.write(f"{first_token(tokens)}\n")
-    log.info("the operator's token was written", file=str(path))
+    level = "info" if asked else "warning"  # nobody has asked for this one, and it is not to stay
+    log.log(
+        LEVELS[level], "the operator's token was written: read it, and move it away", file=str(path)
+    )

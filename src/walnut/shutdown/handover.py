@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import select
 import signal
 import socket
 from collections.abc import Mapping, MutableMapping, Sequence
@@ -133,6 +134,7 @@ class Predecessor:
         line.setblocking(False)
         self.pid = pid
         self._line = line
+        self._process = _held(pid)
 
     @classmethod
     def from_environment(
@@ -180,9 +182,7 @@ class Predecessor:
                     closed = await loop.sock_recv(self._line, len(CLOSED))
                 except ConnectionError:
                     closed = b""
-                # A process that is killed loses this line before, or after, the locks it holds. It
-                # ceases to be the parent when it has lost everything.
-                while not closed and os.getppid() == self.pid:  # noqa: ASYNC110 -- no event tells it
+                while not closed and not self._ended():  # noqa: ASYNC110 -- no event tells it everywhere
                     await asyncio.sleep(LOOK_SECONDS)
         except TimeoutError:
             raise PredecessorStays(
@@ -190,6 +190,35 @@ class Predecessor:
                 "end it, and start this one again"
             ) from None
         self._line.close()
+        if self._process != -1:
+            os.close(self._process)
+            self._process = -1
+
+    def _ended(self) -> bool:
+        """Whether nothing of it is left. One that is killed loses the line before, or after, the locks it
+        holds; and with several threads it ceases to be the parent when the last of them *begins* to end,
+        while that one still holds the files. Linux tells when all have ended by the process's descriptor
+        (pidfd_open(2)); elsewhere parenthood has to do."""
+        if self._process == -1:
+            return os.getppid() != self.pid
+        look = select.poll()
+        look.register(self._process, select.POLLIN)
+        return bool(look.poll(0))
+
+
+def _held(pid: int) -> int:
+    """A descriptor of the process before this one, -1 if there can't be one: it has ended, or the system
+    has none."""
+    if not hasattr(os, "pidfd_open"):
+        return -1
+    try:
+        process = os.pidfd_open(pid)
+    except OSError:
+        return -1
+    if os.getppid() != pid:  # it ended before, and the number may be another's by now
+        os.close(process)
+        return -1
+    return process
 
 
 def _spawn(

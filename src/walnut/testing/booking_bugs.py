@@ -271,14 +271,18 @@ def _booking_serves_the_last_first() -> Patches:
 
 
 def _booking_offers_twice() -> Patches:
-    """Who was offered something stays in line."""
+    """Who was offered something stays in line, and it is forgotten that they were."""
     honest = Waitlist._try
 
-    def attempt(self: Waitlist, tx: Transaction, entry: Entry) -> None:
+    def attempt(self: Waitlist, tx: Transaction, entry: Entry) -> bool:
         before = list(self.lines.scan(tx))
-        honest(self, tx, entry)
+        done = honest(self, tx, entry)
         for place in before:
             self.lines.put(tx, place)
+        if entry.offer:
+            entry.offer = ""
+            self.entries.put(tx, entry)
+        return done
 
     return [patch.object(Waitlist, "_try", attempt)]
 

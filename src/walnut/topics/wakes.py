@@ -4,8 +4,7 @@
                                           └─▶ loops: all who wait there, by one call into the loop
 
 `announce` is called on the thread that all commits wait for, so it costs a look when nobody waits, and
-one call for each event loop however many wait on it. A loop that has just woken many rests before it wakes
-them again, so that tails take half of its time at most: each then gets more at a time.
+one call for each event loop however many wait on it.
 
 What must stay true: who is listed before it looks, and finds nothing, is woken by whatever comes after.
 """
@@ -18,18 +17,8 @@ import threading
 import time
 from asyncio import AbstractEventLoop, Future
 from collections.abc import Callable, Iterator
-from typing import Final
-from weakref import WeakKeyDictionary
 
 Futures = set[Future[None]]
-
-WAKE_SECONDS: Final = 100e-6
-"""A loop rests for so long for each it has woken, from the waking on: twice what one takes until it has
-sent what is new over HTTP (`python -m bench --only http-tails`)."""
-REST_SECONDS: Final = 0.02
-"""And not longer, however many they are: later than that looks late to people."""
-TICK_SECONDS: Final = 0.001
-"""What uvloop's timers can tell apart."""
 
 
 class Wakes:
@@ -40,7 +29,6 @@ class Wakes:
         self._threads: dict[int, set[threading.Lock]] = {}
         self._loops: dict[int, dict[AbstractEventLoop, Futures]] = {}
         self._ripe: dict[AbstractEventLoop, Futures] = {}
-        self._rests: WeakKeyDictionary[AbstractEventLoop, float] = WeakKeyDictionary()
 
     def announce(self, topic: int) -> None:
         """A topic has grown, or was deleted."""
@@ -72,15 +60,8 @@ class Wakes:
                     self._ripe.pop(loop, None)
 
     def _resolve(self, loop: AbstractEventLoop) -> None:
-        until = self._rests.get(loop, 0.0)
-        if until - loop.time() >= TICK_SECONDS:
-            loop.call_at(
-                until, self._resolve, loop
-            )  # who becomes ripe meanwhile is woken with them
-            return
         with self._lock:
             ripe = self._ripe.pop(loop, set())
-        self._rests[loop] = loop.time() + min(REST_SECONDS, len(ripe) * WAKE_SECONDS)
         for future in ripe:
             _resolve(future)
 

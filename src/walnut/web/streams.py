@@ -174,7 +174,7 @@ class Heart:
 
     async def wait(self, source: Source, timeout: float) -> bool:
         """Until the source may have more, or the stream is to end; False for a heartbeat."""
-        # As a timeout that is set off by the end, not by time: a third of what tasks to wait for cost.
+        # As a timeout that is set off by the end, not by time: no task is made for each wait.
         ending = asyncio.timeout(None)
         try:
             async with ending:

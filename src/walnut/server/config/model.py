@@ -81,7 +81,8 @@ class AccessSection(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         operator_token_file: the first start writes the operator's token there, readable by its owner
-            only, instead of printing it once.
+            only. Empty: it is shown once on the terminal, or without one written to operator-token in
+            the data directory.
     """
 
     operator_token_file: str = ""

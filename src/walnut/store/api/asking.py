@@ -14,6 +14,7 @@ from typing import Any, Final, Generic, TypeVar
 import msgspec
 
 from walnut.log.model import MAX_LSN
+from walnut.store.errors import KeyReused
 from walnut.store.record import Meta
 from walnut.store.remember import fingerprinted, name_of
 from walnut.store.store import Store
@@ -87,7 +88,13 @@ async def write(
     # Of a partial function its own name, and not what it is given: names are kept, and shown.
     run.__qualname__ = name_of(getattr(function, "func", function))
     asked = fingerprinted(run, fingerprint(scope, body)) if meta.key else run
-    kept = await store.by(meta).run(asked)
+    try:
+        kept = await store.by(meta).run(asked)
+    except KeyReused as error:  # whose words are of functions, as the library's caller knows them
+        raise KeyReused(
+            f"the idempotency key {meta.key!r} came with another request before (its method, path, query "
+            "or body differ): give each request a key of its own"
+        ) from error
     if ran:
         return Done(kept.result, kept.lsn, repeated=False)
     return Done(msgspec.convert(kept.result, kind), kept.lsn, repeated=True)
