@@ -25,8 +25,9 @@ def test_lives_of_bookings_meet_what_there_is_to_meet() -> None:
     }
     assert counts >= {
         "asked again", "at the deadline", "clock jumps", "crashes at work", "crashes in recovery",
-        "expired", "expired, and still free", "full", "offers taken or refused",
-        "refused: hold-expired", "refused: stale-version", "refused: taken",
+        "expired", "expired, and still free", "full", "let in", "offers taken or refused",
+        "refused: hold-expired", "refused: not-your-turn", "refused: stale-version", "refused: taken",
+        "series", "series, with refusals", "stood in line",
         "told: cancelled", "told: checked_in", "told: confirmed", "told: quoted", "waiting",
     }  # fmt: skip
 

@@ -22,6 +22,7 @@ from walnut.booking.steps import Steps
 from walnut.booking.waitlist import Entry, Waitlist
 from walnut.store.remember import Memory
 from walnut.store.transaction import Transaction
+from walnut.testing.booking_around_bugs import AROUND_BUGS
 
 Patches = list[Any]
 
@@ -301,5 +302,5 @@ BOOKING_BUGS: Final[dict[str, Callable[[], Patches]]] = {
     name.removeprefix("_").replace("_", "-"): bug
     for name, bug in list(globals().items())
     if name.startswith("_booking")
-}
+} | AROUND_BUGS
 """Every deliberate bug by name; its docstring says what it is."""

@@ -18,6 +18,7 @@ from walnut.booking.errors import BookingError, HoldExpired, Taken
 from walnut.booking.model import (
     Booking,
     Exclusive,
+    Fee,
     Nightly,
     Nights,
     Pool,
@@ -25,10 +26,13 @@ from walnut.booking.model import (
     SeatMap,
     SeatRow,
     Seats,
+    Terms,
     Time,
     Want,
     moment,
 )
+from walnut.booking.queue import Position, Queue
+from walnut.booking.series import SeriesBook
 from walnut.booking.states import State
 from walnut.booking.waitlist import Waitlist
 from walnut.jobs.jobs import Jobs
@@ -36,6 +40,8 @@ from walnut.log.errors import LogClosed, LogFailed, LogFull
 from walnut.store.errors import StoreClosed, TablesFailed
 from walnut.store.record import Meta
 from walnut.store.store import Store
+from walnut.store.transaction import Transaction
+from walnut.testing.booking_around import RULE, WHOLE
 from walnut.testing.disk import SimClock
 from walnut.testing.loop import SimLoop
 from walnut.testing.simulator import BrokenPromise
@@ -45,11 +51,23 @@ STEPS: Final = 25
 BEGIN: Final = dt.datetime(2001, 9, 10, tzinfo=dt.UTC)
 """A day after the simulated clock begins."""
 HOLD: Final = 4
+TERMS: Final = Terms(fees=[Fee(hours=22, percent=50), Fee(hours=28, percent=10)], deposit=30)
+"""Of the cars, which cost something: those who cancel pay nothing, a part of the deposit, or more."""
+SALES: Final = 3
 ROWS: Final = [SeatRow(name, name, [str(seat) for seat in range(6)]) for name in "AB"]
 RESOURCES: Final = [
     Resource(id="room", kind=Exclusive(before=300, after=600), hold=HOLD, hold_most=12, offer=3),
     Resource(id="desk", kind=Exclusive(), hold=HOLD, hold_most=12, offer=3),
-    Resource(id="cars", kind=Pool(3, overbook=34), hold=HOLD, hold_most=12, offer=3),
+    Resource(
+        id="cars",
+        kind=Pool(3, overbook=34),
+        hold=HOLD,
+        hold_most=12,
+        offer=3,
+        price=500,
+        per_hour=300,
+        terms=TERMS,
+    ),
     Resource(id="double", kind=Nightly(rooms=2), hold=HOLD, hold_most=12, offer=3),
     Resource(
         id="show",
@@ -67,6 +85,7 @@ class Clients:
     """What clients do, and what they were told.
 
     Attributes:
+        turns: who was let in to which sale, and when.
         told: of bookings, the newest version and state that somebody was told.
         answers: what was answered to those who asked under a key.
         open_keys: keys of those who were not answered, and what they want.
@@ -87,6 +106,9 @@ class Clients:
         self.jobs: Jobs
         self.bookings: Bookings
         self.waitlist: Waitlist
+        self.series: SeriesBook
+        self.queue: Queue
+        self.turns: list[tuple[str, str, int]] = []
         self.loop: SimLoop
 
     def promise(self, holds: bool, broken: str) -> None:  # noqa: FBT001  reads as a sentence
@@ -273,6 +295,43 @@ class Clients:
             await self._ask(function, self.rng.choice(offered))
             self.counts["offers taken or refused"] += 1
 
+    async def _book_series(self) -> None:
+        """Whole, or as far as can be; cancel what there is of it, now and then."""
+        rng = self.rng
+        start = BEGIN + dt.timedelta(hours=rng.randrange(20, 28))
+        want = Time(rng.choice(["desk", "cars"]), start, start + dt.timedelta(hours=1))
+        customer = rng.choice([WHOLE, "anything"])
+        booked = await self.store.run(
+            self.series.book, want, RULE, customer=customer, as_far_as_can_be=customer != WHOLE
+        )
+        self.counts["series"] += 1
+        self.counts["series, with refusals"] += bool(booked.refused)
+        if rng.random() < 0.5:
+            await self.store.run(self.series.cancel, booked.series.id)
+
+    async def _come_to_a_sale(self) -> None:
+        """Announce one, or stand in line and go in when it is one's turn."""
+        rng = self.rng
+        sale, who = f"sale {rng.randrange(SALES)}", f"fan {rng.randrange(8)}"
+        if self.queue.sales.get(self.store, sale) is None:
+            opens = moment(self.clock.now // 1000 + rng.randrange(4_000_000))
+            await self.store.run(self.queue.add, sale, opens, per_minute=60, at_once=1, stay=3)
+            return
+        position: Position = await self.store.run(self.queue.enter, sale, who)
+        self.counts["stood in line"] += 1
+        if not position.token:
+            await asyncio.sleep(rng.random() * 4)
+            position = self.queue.position(self.store, sale, who, moment(self.clock.now // 1000))
+
+        def go_in(tx: Transaction) -> int:
+            self.queue.check(tx, position.token, tx.now)
+            return tx.time
+
+        if position.token:
+            time = await self.store.run(go_in)
+            self.turns.append((sale, who, time))
+            self.counts["let in"] += 1
+
     async def _jump(self) -> None:
         """The clock is set."""
         self.clock.now += int(self.rng.choice([-5.0, 0.5, 4.0, 60.0]) * 1e9)
@@ -282,7 +341,7 @@ class Clients:
 STEPS_AND_WEIGHTS: Final = {
     "hold": 10, "book": 3, "hold_once": 6, "confirm": 6, "confirm_at_the_deadline": 5, "extend": 2,
     "change": 4, "cancel": 4, "check_in": 1, "quote": 1, "search_and_hold": 3, "wait_in_line": 5,
-    "take_offer": 3, "jump": 1,
+    "take_offer": 3, "book_series": 2, "come_to_a_sale": 4, "jump": 1,
 }  # fmt: skip
 STEP_NAMES: Final = list(STEPS_AND_WEIGHTS)
 STEP_WEIGHTS: Final = list(STEPS_AND_WEIGHTS.values())

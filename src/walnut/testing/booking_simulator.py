@@ -19,6 +19,9 @@ from collections.abc import Coroutine
 from typing import Any, Final
 
 from walnut.booking.bookings import Bookings
+from walnut.booking.payments import Payments
+from walnut.booking.queue import Queue
+from walnut.booking.series import SeriesBook
 from walnut.booking.states import State
 from walnut.booking.waitlist import Waitlist
 from walnut.jobs.jobs import Jobs
@@ -27,6 +30,7 @@ from walnut.log.model import LogOptions
 from walnut.store.errors import TablesFailed
 from walnut.store.model import StoreOptions
 from walnut.store.store import Store
+from walnut.testing.booking_around import Around
 from walnut.testing.booking_checks import History, check_tables
 from walnut.testing.booking_clients import RESOURCES, Clients
 from walnut.testing.disk import Crash, Faults, SimClock, SimDisk
@@ -53,7 +57,8 @@ FAULTS: Final = (
 
 
 class Idle:
-    """An executor that is never asked: bookings have timers only."""
+    """An executor that is never asked: bookings have timers, and the queue of payments is paused, as
+    delivery is what the simulator of jobs is for."""
 
     slots = 1
 
@@ -71,13 +76,14 @@ class Simulation(Clients):
         if trace:
             self.trace = self.disk.trace = []
         self.history = History(self.promise)
+        self.around = Around(self.promise)
         self.seen = 0
         self.latency = rng.choice([0.001, 0.01, 0.1])
         self.options = StoreOptions(
             log=LogOptions(
                 segment_bytes=rng.choice([32, 128]) * 1024,
                 frame_bytes=rng.choice([1024, 64 * 1024]),
-                record_bytes=24 * 1024,
+                record_bytes=64 * 1024,
                 buffer_bytes=128 * 1024,
                 background=False,
                 disk=self.disk,
@@ -101,6 +107,7 @@ class Simulation(Clients):
         ending = self._live(self._drain())
         self.promise(ending is None, "it crashed although nothing failed")
         self._end_process("close")
+        self.around.check_sales()
 
     # -- processes ------------------------------------------------------------------------------
 
@@ -138,6 +145,10 @@ class Simulation(Clients):
         self.jobs = Jobs(store, executors={"thread": idle, "process": idle})
         self.bookings = Bookings(store, self.jobs)
         self.waitlist = Waitlist(self.bookings)
+        self.series = SeriesBook(self.bookings)
+        self.queue = Queue(store, self.jobs)
+        Payments(self.bookings, lambda _: None)
+        store.call(self.jobs.pause, "payments")
         for resource in RESOURCES:
             if self.bookings.resources.table.get(store, resource.id) is None:
                 store.call(self.bookings.add, resource)
@@ -223,10 +234,14 @@ class Simulation(Clients):
         was told the truth."""
         promise = self.promise
         with self.store.snapshot() as seen:
-            self.history.follow(self.store.changes(self.seen, upto=seen.lsn))
+            changes = list(self.store.changes(self.seen, upto=seen.lsn))
+            self.history.follow(changes)
+            self.around.follow(changes)
             self.seen = seen.lsn
             check_tables(self.history, self.bookings, seen, promise)
             self.history.check_lines(self.waitlist, seen)
+        while self.turns:
+            self.around.check_turn(*self.turns.pop())
         rows = self.history.bookings
         for id_, (version, state) in self.told.items():
             row = rows.get(id_)
