@@ -285,6 +285,6 @@ def test_a_reload_takes_up_level_and_limits_and_says_what_takes_a_restart(tmp_pa
 
 
 def test_restart_without_a_server_says_so(tmp_path: Path) -> None:
-    done = walnut("restart", "--data", str(tmp_path / "data"))
+    done = walnut("restart", str(tmp_path / "data"))
     assert done.returncode == 1
     assert "no server has" in done.stderr
