@@ -30,5 +30,5 @@ class Failing(Server):
 
 
 if __name__ == "__main__":
-    running.Server = Failing  # type: ignore[misc]
+    running.Server = Failing  # type: ignore[attr-defined]
     cli.main()
