@@ -192,6 +192,16 @@ def test_a_browser_at_the_root_is_sent_to_the_console_which_asks_for_the_login(
     assert refused(world.ask("GET", "/", ("accept", "application/json")))
 
 
+def test_the_doors_are_these_and_ask_for_a_secret_of_their_own(world: Assembled) -> None:
+    doors = {first for one in world.server.subsystems for first in one.doors()}
+    assert doors == {"calendars"}
+    for path in ("/calendars", "/calendars/", "/calendars/x.ics", "/calendars/../v1/status"):
+        for method in METHODS:
+            answer = world.ask(method, path)
+            assert answer.status == 401, (method, path)
+    assert refused(world.ask("GET", "/book/room")), "public only once an operator says so"
+
+
 def test_the_login_page_tells_nothing_and_does_nothing(world: Assembled) -> None:
     for method in METHODS:
         answer = world.ask(method, LOGIN, ("host", "a"), ("origin", "http://a"))

@@ -164,13 +164,13 @@ walnut.toml:1: port = 3: stands in no section; is it [server] port?
 walnut.toml:4: server.prot = 8420: no key is called so (did you mean "port"?). [server] has data, host, port, plaintext
 walnut.toml:5: server.port = 99999: it has to be a whole number from 0 to 65535
 walnut.toml:6: server.host = [1]: it has to be a text
-walnut.toml:10: no section is called [sever] (did you mean "server"?). There are server, tls, access, limits, logging, console, shutdown, store, topics, jobs
+walnut.toml:10: no section is called [sever] (did you mean "server"?). There are server, tls, access, limits, logging, console, shutdown, store, topics, jobs, booking
 walnut.toml:12: store.window = "8 potatoes": it has to be a duration, as "30s", "5m", "1h30m", "250ms" or "7d", or "none"
 walnut.toml:13: store.segment_size = 5: it has to be a size, as "512B", "64KiB", "16MiB" or "2GiB"
 walnut.toml:14: store.compression = 1: it has to be true or false
 walnut.toml:20: logging.level = "loud": it has to be one of "debug", "info", "warning", "error"
 WALNUT_LIMITS__BODY: limits.body = "many": it has to be a size, as "512B", "64KiB", "16MiB" or "2GiB"
-WALNUT_STROE__WINDOW: no section is called [stroe] (did you mean "store"?). There are server, tls, access, limits, logging, console, shutdown, store, topics, jobs
+WALNUT_STROE__WINDOW: no section is called [stroe] (did you mean "store"?). There are server, tls, access, limits, logging, console, shutdown, store, topics, jobs, booking
 --port: server.port = "-1": it has to be a whole number from 0 to 65535
 walnut.toml:17: [tls] certificate and key go together: name both or neither"""
     )
@@ -206,8 +206,8 @@ def test_a_file_that_was_named_has_to_be_there_and_the_usual_one_need_not(
 
 
 def test_a_subsystem_is_off_by_its_section_and_one_that_needs_it_is_refused(tmp_path: Path) -> None:
-    off = read("[jobs]\nenabled = false\n", at=tmp_path)
-    assert off.enabled == set(CLASSES) - {"jobs"}
+    off = read("[jobs]\nenabled = false\n[booking]\nenabled = false\n", at=tmp_path)
+    assert off.enabled == set(CLASSES) - {"jobs", "booking"}
     assert "jobs" not in {one.name for one in make(CLASSES, off, Resources())}
     without = read("[store]\nenabled = false\n", at=tmp_path)
     with pytest.raises(InvalidConfig, match="can't be switched off"):

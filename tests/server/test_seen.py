@@ -86,7 +86,7 @@ def test_the_status_is_one_document_of_all_there_is(tmp_path: Path) -> None:
         assert status["data"] == str(tmp_path / "data")
         assert status["disk"]["used"] > 0
         assert status["disk"]["free"] <= status["disk"]["total"]
-        assert set(status["subsystems"]) == {"store", "topics", "jobs"}
+        assert set(status["subsystems"]) == {"store", "topics", "booking", "jobs"}
         store = status["subsystems"]["store"]
         assert store["durable_lsn"] == store["applied_lsn"] > 0
         assert [slot["name"] for slot in store["slots"]] == ["tables"]

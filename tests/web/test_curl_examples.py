@@ -13,9 +13,12 @@ from typing import Any, Self
 import pytest
 import uvicorn
 
+from tests.booking.apis import with_bookings
 from tests.store.helpers import SMALL
 from tests.topics.apis import ALL_PROBLEMS, routes_of, with_topics
 from tests.web.asgi import app_of
+from walnut.booking import api as booking_api
+from walnut.booking.problems import PROBLEMS as BOOKING_PROBLEMS
 from walnut.jobs import Jobs
 from walnut.jobs import api as jobs_api
 from walnut.jobs.problems import PROBLEMS as JOBS_PROBLEMS
@@ -57,8 +60,12 @@ def test_curl_lines_work_as_written(page: str, tmp_path: Path) -> None:
     with Store(tmp_path / "s", SMALL) as store:
         resources = with_topics(store)
         resources.provide(Jobs(store))
-        routes = [*routes_of(resources), *jobs_api.routes(resources)]
-        with Served(app_of(routes, *ALL_PROBLEMS, JOBS_PROBLEMS), socket):
+        with_bookings(resources, resources.find(Jobs))
+        routes = [
+            *routes_of(resources), *jobs_api.routes(resources), *booking_api.routes(resources)
+        ]  # fmt: skip
+        problems = (*ALL_PROBLEMS, JOBS_PROBLEMS, BOOKING_PROBLEMS)
+        with Served(app_of(routes, *problems), socket):
             for block in PAGES[page]:
                 script = (
                     'set -eu\nw() { curl -sS --fail-with-body --unix-socket "$S" "$@"; echo; }\n'
@@ -75,4 +82,4 @@ def test_curl_lines_work_as_written(page: str, tmp_path: Path) -> None:
 
 def test_there_are_examples_to_run() -> None:
     pages = {name for name, blocks in PAGES.items() if blocks}
-    assert pages >= {"store.md", "log.md", "topics.md", "jobs.md"}
+    assert pages >= {"store.md", "log.md", "topics.md", "jobs.md", "booking.md"}

@@ -45,8 +45,8 @@ from walnut.booking.nightly import number_of
 from walnut.booking.planning import Plan, Planner
 from walnut.booking.resources import Resources
 from walnut.booking.search import Search
-from walnut.booking.states import MOVES, Move, Standing, State
-from walnut.booking.together import Together
+from walnut.booking.states import MOVES, Move, State
+from walnut.booking.together import Callers
 from walnut.booking.walls import tzdata_version
 from walnut.jobs.jobs import Jobs
 from walnut.store.store import Store
@@ -85,8 +85,12 @@ class Bookings:
             "booking.owned", Owned, key=lambda row: (row.customer, row.start, row.booking)
         )
         self.deadlines = Deadlines(store, jobs, self.expire_due)
-        self.planner = Planner(self.calendar, self.resources, self.search, self.table, self._expire)
-        self.submit = Together(store).submit
+        self.planner = Planner(
+            self.calendar, self.resources, self.search, self.table, self.deadlines, self._expire
+        )
+        self.by = Callers(store).by
+        """For coroutines, in a name: `await bookings.by(Meta("ann", key="k1")).submit(...)`."""
+        self.submit = self.by().submit
         """For coroutines: `await bookings.submit(bookings.hold, want)`. See `together`."""
         self.listeners: list[Listener] = []
         self.freed: list[Freed] = []
@@ -172,11 +176,12 @@ class Bookings:
         Raises InvalidWant, Unavailable, UnknownResource, QuotaExceeded, HoldLimit."""
         plan = self.planner.plan(tx, _listed(want), seen=seen)
         self._check_quota(tx, plan, customer, State.HELD)
-        most = min(resource.hold_most for resource in plan.resources)
         if seconds is None:
-            seconds = min(resource.hold for resource in plan.resources)
-        elif not 1 <= seconds <= most:
-            raise HoldLimit(f"a hold of {seconds} s: it may be 1 to {most} s here")
+            seconds = min([resource.hold for resource in plan.resources])
+        else:
+            most = min(resource.hold_most for resource in plan.resources)
+            if not 1 <= seconds <= most:
+                raise HoldLimit(f"a hold of {seconds} s: it may be 1 to {most} s here")
         return self.begin(tx, plan, State.HELD, customer, seconds, note, series)
 
     def book(
@@ -210,7 +215,7 @@ class Bookings:
         booking.quoted, booking.made = booking.made, tx.time // 1000
         booking.deadline = booking.made + SECOND * min(one.hold for one in plan.resources)
         plan.draft.write()
-        plan.draft.allocate(booking, Standing.PENDING)
+        plan.draft.allocate(booking)
         self.deadlines.set(tx, booking)
         return self._changed(tx, booking, Move.HOLD)
 
@@ -250,8 +255,7 @@ class Bookings:
         )
         if state.consumes:
             plan.draft.write()
-            posted = state is not State.HELD
-            plan.draft.allocate(booking, Standing.POSTED if posted else Standing.PENDING)
+            plan.draft.allocate(booking)
         if booking.deadline:
             self.deadlines.set(tx, booking)
         if customer:
@@ -275,7 +279,6 @@ class Bookings:
         self.deadlines.clear(tx, booking)
         booking.deadline = 0
         booking.state = State.CONFIRMED
-        Draft(self.calendar, tx).allocate(booking, Standing.POSTED)
         return self._changed(tx, booking, Move.CONFIRM)
 
     def extend(
@@ -324,8 +327,7 @@ class Bookings:
         freed, booking.legs, booking.price = booking.legs, plan.legs, plan.price
         booking.tzdata = tzdata_version()
         plan.draft.write()
-        held = booking.state is State.HELD
-        plan.draft.allocate(booking, Standing.PENDING if held else Standing.POSTED)
+        plan.draft.allocate(booking)
         if booking.customer:
             self.owned.put(tx, Owned(booking.customer, _start(booking), booking.id))
         self._changed(tx, booking, "change")
@@ -432,10 +434,12 @@ class Bookings:
             )
 
     def _check_quota(self, tx: Transaction, plan: Plan, customer: str, becomes: State) -> None:
+        if not customer:
+            return
         quotas = [resource.quota for resource in plan.resources]
         holds = min((quota.holds for quota in quotas if quota.holds), default=0)
         bookings = min((quota.bookings for quota in quotas if quota.bookings), default=0)
-        if not (customer and (holds or bookings)):
+        if not (holds or bookings):
             return
         rows = self.owned.scan(tx, customer, start=(tx.time // 1000,), limit=QUOTA_LOOKED_AT)
         states = [self.get(tx, row.booking).state for row in rows]

@@ -27,7 +27,6 @@ from walnut.booking.model import (
     Resource,
     SeatMap,
 )
-from walnut.booking.states import Standing
 from walnut.booking.steps import Steps
 from walnut.store.store import Store
 from walnut.store.transaction import Reader, Transaction
@@ -181,12 +180,12 @@ class Draft:
 
     # -- allocations ----------------------------------------------------------------------------
 
-    def allocate(self, booking: Booking, standing: Standing) -> None:
-        """A booking has what its legs say: pending, or posted in place of that."""
+    def allocate(self, booking: Booking) -> None:
+        """A booking has what its legs say."""
         put, tx = self.calendar.allocations.put, self.tx
         for number, leg in enumerate(booking.legs):
             for start, stop in leg.spans:
-                row = Allocation(leg.resource, start, booking.id, number, stop, leg.units, standing)
+                row = Allocation(leg.resource, start, booking.id, number, stop, leg.units)
                 put(tx, row)
 
     def void(self, booking: Booking) -> None:

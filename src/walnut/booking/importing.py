@@ -28,6 +28,8 @@ from walnut.store.transaction import Transaction
 
 MOST_ROWS: Final = 1000
 """Of an import: all are decided in one transaction, and others wait meanwhile."""
+MOST_BYTES: Final = 4 << 20
+"""Of what is to be imported: 1,000 rows with notes as long as they may be."""
 COLUMNS: Final = ("resource", "start", "end", "units", "customer", "note")
 MOST_UNITS: Final = 9
 """Digits of a number of units."""
@@ -75,6 +77,25 @@ def book_all(
                 raise
             refused.append(Refused(row.at, error.kind, str(error)))
     return Imported(booked, refused)
+
+
+def read(data: bytes, resource: str = "", *, customer: str = "") -> list[Row]:
+    """The rows of a CSV, or the events of an iCalendar, which are all of `resource` and `customer`;
+    whichever it is. Raises InvalidImport."""
+    if len(data) > MOST_BYTES:
+        raise InvalidImport(f"an import has up to {MOST_BYTES} bytes: send it in parts")
+    if data.lstrip()[:15].upper() == b"BEGIN:VCALENDAR":
+        if not resource:
+            raise InvalidImport("a calendar does not say of what it is: name the resource")
+        return read_ics(data, resource, customer=customer)
+    if resource or customer:
+        raise InvalidImport(
+            "a table says of what and whose its rows are: leave out resource and customer"
+        )
+    try:
+        return read_csv(data.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise InvalidImport(f"a table is UTF-8, and this is not: {error}") from error
 
 
 def read_csv(text: str) -> list[Row]:

@@ -19,7 +19,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from walnut.booking.states import Standing, State
+from walnut.booking.states import State
 
 SECOND: Final = 1_000_000
 MINUTE: Final = 60 * SECOND
@@ -300,7 +300,8 @@ class Booking(msgspec.Struct, omit_defaults=True):
 
 class Allocation(msgspec.Struct, array_like=True, gc=False):
     """A span of a resource's line that a leg of a booking has. Its row is there while the booking
-    consumes."""
+    consumes: pending while that is held, posted once it is confirmed, voided when it goes. As the
+    booking's state tells which, nothing is written here when it is confirmed."""
 
     resource: str
     start: int
@@ -308,7 +309,6 @@ class Allocation(msgspec.Struct, array_like=True, gc=False):
     leg: int
     end: int
     units: int
-    standing: Standing
 
 
 class Deadline(msgspec.Struct, array_like=True, gc=False):

@@ -18,6 +18,7 @@ import msgspec
 from walnut.booking import nightly, seating, terms, timed
 from walnut.booking.calendar import LOOKED_AT, Calendar, Draft, Full, Most, width_of
 from walnut.booking.errors import Blocker, InvalidWant, Taken, Unavailable
+from walnut.booking.expiry import Deadlines
 from walnut.booking.model import (
     DAY,
     Allocation,
@@ -35,7 +36,7 @@ from walnut.booking.model import (
 from walnut.booking.nightly import date_of
 from walnut.booking.resources import Resources
 from walnut.booking.search import Search
-from walnut.booking.states import Standing, State
+from walnut.booking.states import State
 from walnut.store.table import Table
 from walnut.store.transaction import Transaction
 
@@ -71,7 +72,7 @@ class Planner:
 
     Args:
         bookings: to tell who is in the way.
-        expire: ends an overdue hold.
+        deadlines: to tell whether anything is overdue. expire: ends an overdue hold.
     """
 
     def __init__(
@@ -80,12 +81,14 @@ class Planner:
         resources: Resources,
         search: Search,
         bookings: Table[Booking],
+        deadlines: Deadlines,
         expire: Callable[[Transaction, Booking], object],
     ) -> None:
         self._calendar = calendar
         self._resources = resources
         self._search = search
         self._bookings = bookings
+        self._deadlines = deadlines
         self._expire = expire
 
     def plan(
@@ -110,11 +113,13 @@ class Planner:
 
     def _overdue(self, tx: Transaction, full: Full) -> list[Booking]:
         """Holds that are in the way and past their deadline."""
+        if not self._deadlines.due(tx, 1):  # nearly always: then nobody's booking need be read
+            return []
         found: dict[str, Booking] = {}
         for row in self._calendar.within(tx, full.resource, full.span, LOOKED_AT):
-            if row.standing is Standing.PENDING and row.booking not in found:
+            if row.booking not in found:
                 booking = self._bookings.get(tx, row.booking)
-                if booking is not None and booking.deadline <= tx.time // 1000:
+                if booking is not None and 0 < booking.deadline <= tx.time // 1000:
                     found[row.booking] = booking
             if len(found) == OVERDUE_AT_ONCE:
                 break

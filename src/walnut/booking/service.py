@@ -99,7 +99,12 @@ class Service(Subsystem[BookingSettings]):
         """See Subsystem."""
         from walnut.booking.api.feed import Feeds  # noqa: PLC0415 -- for a server alone
 
-        return {"calendars": Feeds(self.resources)}
+        doors: dict[str, App] = {"calendars": Feeds(self.resources)}
+        if self.config.public:
+            from walnut.booking.public.page import DOOR, PublicPage  # noqa: PLC0415 -- same
+
+            doors[DOOR] = PublicPage(self.resources, self.config.public)
+        return doors
 
     def problems(self) -> Mapping[type[Exception], Kind]:
         """See Subsystem."""

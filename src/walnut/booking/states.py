@@ -5,7 +5,7 @@
        └───────────────┴──cancel───────────┴───────cancel─────▶ cancelled
        └───────────────┴──deadline────▶ expired
 
-    allocations          pending      posted ─────────────────  while it consumes
+    allocations          pending      posted ─────────────────  a row while it consumes
                                  └──────────── voided ────────  once it does not
 
 A state says whether a booking in it consumes what it is for. Nothing else does: whoever asks what is
@@ -75,10 +75,3 @@ MOVES: Final = {
     (State.CONFIRMED, Move.NO_SHOW): State.NO_SHOW,
     (State.CONFIRMED, Move.CANCEL): State.CANCELLED,
 }
-
-
-class Standing(enum.IntEnum):
-    """Where an allocation is. A voided one has no row any more; the log has what it was."""
-
-    PENDING = 1
-    POSTED = 2

@@ -9,6 +9,7 @@ from __future__ import annotations
 from walnut.booking.model import SECOND, Booking, Terms
 
 HOUR = 3600 * SECOND
+_NONE = Terms()
 
 
 def cancellation_fee(booking: Booking, now: int) -> int:
@@ -33,4 +34,4 @@ def deposit(booking: Booking) -> int:
 
 def strictest(terms: list[Terms]) -> Terms:
     """Of a booking of several resources: the terms of the first that has any."""
-    return next((one for one in terms if one != Terms()), Terms())
+    return next((one for one in terms if one != _NONE), _NONE)

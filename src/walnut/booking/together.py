@@ -8,6 +8,9 @@ They are decided one after another, each on what those before it left, as if eac
 its own, and share what a transaction costs, which is as much as deciding one. It can be done because
 what is refused has written nothing (`planning`).
 
+A record names one caller, so only requests of the same one share it. What is asked under an idempotency
+key has a record of its own, with the key, and is remembered with what it was asked for.
+
 What must stay true: a request that is refused is refused alone; nobody is answered before the record of
 all of them is durable.
 """
@@ -15,6 +18,7 @@ all of them is durable.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
@@ -22,11 +26,18 @@ import msgspec
 
 from walnut.booking.errors import BookingError
 from walnut.store.caller import Caller
+from walnut.store.errors import WrongType
+from walnut.store.record import NOBODY, Meta
+from walnut.store.remember import fingerprinted, name_of
+from walnut.store.store import Store
 from walnut.store.transaction import Transaction
 
 T = TypeVar("T")
 MOST_TOGETHER: Final = 64
 """Requests in one transaction: the others of a turn get the next, so that none grows too large."""
+MOST_CALLERS: Final = 1024
+"""Callers whose requests are gathered; with more of them gathering begins anew, which costs each a
+transaction that is shared with fewer."""
 
 
 class Request(msgspec.Struct):
@@ -39,19 +50,29 @@ class Request(msgspec.Struct):
 
 
 class Together:
-    """What was asked for on each event loop and is not decided yet."""
+    """What one caller asked for on each event loop and is not decided yet.
 
-    def __init__(self, store: Caller) -> None:
+    Args:
+        store: in the caller's name. once: it is under an idempotency key.
+    """
+
+    def __init__(self, store: Caller, *, once: bool = False) -> None:
         self._store = store
+        self._once = once
         self._asked: dict[asyncio.AbstractEventLoop, list[Request]] = {}
         self._deciding: set[asyncio.Task[None]] = set()
 
     async def submit(self, function: Callable[..., T], *args: Any, **options: Any) -> T:
         """The result of `function(tx, *args, **options)`, a function of this package, once it is
-        durable. In the name of whom `store.by(...)` gave, and without a key: for one use
-        `store.by(...).run`.
+        durable.
 
-        Raises what the function raises, LogFull, LogFailed."""
+        Under an idempotency key that was used before it is not run: the first result is returned, if
+        function and arguments are the same. They must be what MessagePack can hold then.
+
+        Raises what the function raises, LogFull, LogFailed; KeyReused, WrongType."""
+        if self._once:
+            asked_for = fingerprinted(function, fingerprint_of(function, args, options))
+            return await self._store.run(asked_for, *args, **options)
         loop = asyncio.get_running_loop()
         asked = self._asked.setdefault(loop, [])
         if not asked:
@@ -79,6 +100,38 @@ class Together:
             return
         for one, outcome in zip(asked, outcomes, strict=True):
             _tell(one, outcome)
+
+
+class Callers:
+    """Those in whose names something is asked for, each with what is gathered of theirs."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._known: dict[Meta, Together] = {}
+
+    def by(self, meta: Meta = NOBODY) -> Together:
+        """Requests in this name. Raises InvalidSetting."""
+        if meta.key:
+            return Together(self._store.by(meta), once=True)
+        known = self._known.get(meta)
+        if known is None:
+            if len(self._known) >= MOST_CALLERS:
+                self._known.clear()
+            known = self._known[meta] = Together(self._store.by(meta))
+        return known
+
+
+def fingerprint_of(
+    function: Callable[..., object], args: tuple[Any, ...], options: dict[str, Any]
+) -> str:
+    """16 hex digits of what a request is for. Raises WrongType."""
+    try:
+        data = msgspec.msgpack.encode([args, options], order="sorted")
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise WrongType(
+            f"{name_of(function)} under an idempotency key is given what can't be kept with it: {error}"
+        ) from error
+    return hashlib.blake2b(data, digest_size=8).hexdigest()
 
 
 def _all(tx: Transaction, asked: list[Request]) -> list[Any]:

@@ -30,6 +30,7 @@ from walnut.booking.calendar import Full
 from walnut.booking.errors import BookingError, InvalidWant, NotYours, TooSoon, UnknownEntry
 from walnut.booking.lines import Stretch, wanted
 from walnut.booking.model import Booking, Want
+from walnut.booking.planning import MOST_WANTS
 from walnut.booking.states import State
 from walnut.store.transaction import Reader, Transaction
 
@@ -94,8 +95,8 @@ class Waitlist:
 
         Raises InvalidWant, Unavailable for what nobody could have, UnknownResource."""
         wants = list(want) if isinstance(want, Sequence) else [want]
-        if not wants:
-            raise InvalidWant("nothing is waited for: name what is wanted")
+        if not 1 <= len(wants) <= MOST_WANTS:
+            raise InvalidWant(f"{len(wants)} things are waited for at once: name 1 to {MOST_WANTS}")
         if not -MOST_WEIGHT <= weight <= MOST_WEIGHT:
             raise InvalidWant(f"a weight is at most {MOST_WEIGHT} either way")
         with suppress(Full):  # it can be had, some day
@@ -179,8 +180,8 @@ class Waitlist:
             if entry is not None and not entry.offer and not self._try(tx, entry):
                 lost.add(head.wish)
                 continue
-            queue = _queue(head)
-            behind = next(self.lines.scan(tx, queue, limit=1), None)
+            after = head.lightness, head.rank + 1
+            behind = next(self.lines.scan(tx, _queue(head), start=after, limit=1), None)
             if behind is not None:
                 item = behind.lightness, behind.rank, _key(behind), behind
                 heapq.heappush(waiting, item)

@@ -28,6 +28,7 @@ from walnut.jobs.errors import InvalidRecurrence
 
 YEARS: Final = (2, 9998)
 """So that a moment in any zone is a date that Python has."""
+_TO_MINUTE: Final = len("2030-05-01T09:00")
 _VERSION: Final = re.compile(r"# version (\w+)")
 _TIME: Final = re.compile(r"([01]\d|2[0-4]):([0-5]\d)")
 
@@ -71,8 +72,9 @@ def resolve(when: dt.datetime, zone: ZoneInfo) -> int:
 
 def on_wall(at: int, zone: ZoneInfo) -> str:
     """What the wall shows at a moment, to the minute if that is exact; ISO, without offset."""
-    shown = moment(at).astimezone(zone).replace(tzinfo=None)
-    return shown.isoformat(timespec="auto" if at % (60 * SECOND) else "minutes")
+    if at % (60 * SECOND):
+        return moment(at).astimezone(zone).replace(tzinfo=None).isoformat()
+    return dt.datetime.fromtimestamp(at // SECOND, zone).isoformat(timespec="minutes")[:_TO_MINUTE]
 
 
 def date_at(at: int, zone: ZoneInfo) -> dt.date:

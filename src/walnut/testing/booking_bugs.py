@@ -17,7 +17,7 @@ from walnut.booking.expiry import Deadlines
 from walnut.booking.model import DAY, SECOND, Booking, Deadline, Leg, Pool, Want
 from walnut.booking.planning import Planner
 from walnut.booking.search import Search
-from walnut.booking.states import Move, Standing, State
+from walnut.booking.states import Move, State
 from walnut.booking.steps import Steps
 from walnut.booking.waitlist import Entry, Waitlist
 from walnut.store.remember import Memory
@@ -101,9 +101,9 @@ def _booking_extends_without_moving_the_deadline() -> Patches:
 def _booking_holds_are_hints() -> Patches:
     """A hold takes nothing that others would see."""
 
-    def allocate(self: Draft, booking: Booking, standing: Standing) -> None:
-        honest(self, booking, standing)
-        if standing is Standing.PENDING:
+    def allocate(self: Draft, booking: Booking) -> None:
+        honest(self, booking)
+        if booking.state is State.HELD:
             for key in self._pages:
                 self.calendar.pages.delete(self.tx, key)
 
@@ -196,17 +196,6 @@ def _booking_ignores_versions() -> Patches:
     return [patch.object(Bookings, "_check", check)]
 
 
-def _booking_posts_nothing() -> Patches:
-    """What is confirmed stays pending."""
-    honest = Draft.allocate
-
-    def allocate(self: Draft, booking: Booking, standing: Standing) -> None:
-        del standing
-        honest(self, booking, Standing.PENDING)
-
-    return [patch.object(Draft, "allocate", allocate)]
-
-
 def _booking_doubles_pools() -> Patches:
     """Overbooking is counted twice."""
     honest = timed.most_of
@@ -281,14 +270,18 @@ def _booking_serves_the_last_first() -> Patches:
 
 
 def _booking_offers_twice() -> Patches:
-    """Who was offered something stays in line."""
+    """Who was offered something stays in line, and it is forgotten that they were."""
     honest = Waitlist._try
 
-    def attempt(self: Waitlist, tx: Transaction, entry: Entry) -> None:
+    def attempt(self: Waitlist, tx: Transaction, entry: Entry) -> bool:
         before = list(self.lines.scan(tx))
-        honest(self, tx, entry)
+        done = honest(self, tx, entry)
         for place in before:
             self.lines.put(tx, place)
+        if entry.offer:
+            entry.offer = ""
+            self.entries.put(tx, entry)
+        return done
 
     return [patch.object(Waitlist, "_try", attempt)]
 

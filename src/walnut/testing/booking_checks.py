@@ -28,7 +28,7 @@ from walnut.booking.model import (
     SeatMap,
     Time,
 )
-from walnut.booking.states import Standing, State
+from walnut.booking.states import State
 from walnut.booking.waitlist import Entry, Waitlist
 from walnut.store.changes import Change
 from walnut.store.transaction import Reader
@@ -242,12 +242,6 @@ def check_tables(history: History, bookings: Bookings, reader: Reader, promise: 
         for resource, span in history.spans()
     )
     promise(found == wanted, f"allocations {found} are not what bookings have: {wanted}")
-    for row in bookings.calendar.allocations.scan(reader):
-        posted = rows[row.booking].state is not H
-        promise(
-            row.standing is (Standing.POSTED if posted else Standing.PENDING),
-            f"an allocation of {row.booking} is {row.standing!r}",
-        )
     due = [(row.at, row.booking) for row in bookings.deadlines.table.scan(reader)]
     held = sorted((row.deadline, row.id) for row in rows.values() if row.deadline)
     promise(due == held, f"deadlines {due} are not those of bookings: {held}")

@@ -42,7 +42,7 @@ from walnut.web.answer import Answer
 from walnut.web.conditions import etag_of, not_modified
 from walnut.web.openapi import sends, takes
 
-CALENDAR: Final = "text/calendar; charset=utf-8"
+CALENDAR: Final = "text/calendar"
 
 
 class SeriesAsked(msgspec.Struct, forbid_unknown_fields=True):
@@ -165,6 +165,7 @@ def _out(desk: Desk) -> Iterator[ControllerRouterHandler]:
             path,
             tags=TAGS,
             summary=summary,
+            media_type=CALENDAR,
             opt={**needs(READ, each=True), **takes("If-None-Match")},
         )
         async def calendar(name: FromPath[str], scope: Scope) -> Answer[bytes]:
@@ -186,6 +187,7 @@ def _out(desk: Desk) -> Iterator[ControllerRouterHandler]:
         "/v1/booking/resources/{resource:str}/free-busy",
         tags=TAGS,
         summary="Busy times as iCalendar",
+        media_type=CALENDAR,
         opt=needs(READ, name="resource"),
     )
     async def busy(

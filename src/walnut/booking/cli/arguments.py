@@ -44,9 +44,9 @@ begin = click.option("--from", "start", type=TIME, required=True, help="From thi
 finish = click.option("--to", "end", type=TIME, required=True, help="Up to this time.")
 
 
-def say(row: object) -> None:
-    """A line of JSON."""
-    click.echo(msgspec.json.encode(row).decode())
+def say(row: object, *, err: bool = False) -> None:
+    """A line of JSON; on stderr, if `err`."""
+    click.echo(msgspec.json.encode(row).decode(), err=err)
 
 
 def shown(booking: Booking) -> dict[str, Any]:

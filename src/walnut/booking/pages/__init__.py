@@ -1,0 +1,1 @@
+"""The pages of booking in the console: see `walnut.booking.page`."""

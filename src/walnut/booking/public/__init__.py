@@ -1,0 +1,1 @@
+"""The public booking page, at /book/RESOURCE: off unless an operator names resources in walnut.toml."""
