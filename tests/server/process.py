@@ -30,14 +30,23 @@ class Process:
         lines: of its log so far.
     """
 
-    def __init__(self, data: Path, *args: str, env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        data: Path,
+        *args: str,
+        env: dict[str, str] | None = None,
+        program: str = "walnut.cli",
+        stdin: int | None = None,
+    ) -> None:
         self.data = data
         self.lines: list[dict[str, Any]] = []
         self.others: list[str] = []
         self._news = threading.Condition()
         self._ended = False
+        command = [sys.executable, "-m", program, "serve", "--data", str(data), "--port", "0"]
         self.popen = subprocess.Popen(
-            [*WALNUT, "serve", "--data", str(data), "--port", "0", "--log-format", "json", *args],
+            [*command, "--log-format", "json", *args],
+            stdin=stdin,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,

@@ -172,6 +172,26 @@ def test_nothing_at_all_is_open_but_the_login_page(
         assert refused(world.ask(method, path)), (method, path)
 
 
+def test_a_browser_at_the_root_is_sent_to_the_console_which_asks_for_the_login(
+    world: Assembled,
+) -> None:
+    """What all the others here ask for is refused to browsers too, by the same tests of the console."""
+    browser = ("accept", "text/html,application/xhtml+xml,*/*;q=0.8")
+    tokens = world.server.resources.find(Gate).tokens
+    known = tokens.create_now(Wanted(name="root", scopes=("*",)), Caller("test", ("*",), "")).text
+    for token in ("", known):
+        answer = world.ask("GET", "/", browser, token=token)
+        assert (answer.status, answer.headers["location"]) == (303, "/console/")
+        assert "set-cookie" not in answer.headers
+    asked = world.ask("GET", "/console/", browser)
+    assert (asked.status, asked.headers["location"]) == (303, f"{LOGIN}?next=/console/")
+    for method in set(METHODS) - {"GET", "HEAD"}:
+        assert refused(world.ask(method, "/", browser)), method
+    for path in ("/v1/status", "/metrics", "/schema", "/v1/tables", "//", "/index.html"):
+        assert refused(world.ask("GET", path, browser)), path
+    assert refused(world.ask("GET", "/", ("accept", "application/json")))
+
+
 def test_the_doors_are_these_and_ask_for_a_secret_of_their_own(world: Assembled) -> None:
     doors = {first for one in world.server.subsystems for first in one.doors()}
     assert doors == {"calendars"}

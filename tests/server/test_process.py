@@ -13,8 +13,13 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.server.load import Api, ask
 from tests.server.process import PATIENCE, TOKEN, WALNUT, Process, token_of, walnut
+from walnut.server.cli import serving
+from walnut.server.directory import Running
+from walnut.server.errors import RestartFailed
 from walnut.shutdown.model import ExitCode
 
 
@@ -285,6 +290,14 @@ def test_a_reload_takes_up_level_and_limits_and_says_what_takes_a_restart(tmp_pa
 
 
 def test_restart_without_a_server_says_so(tmp_path: Path) -> None:
-    done = walnut("restart", "--data", str(tmp_path / "data"))
+    done = walnut("restart", str(tmp_path / "data"))
     assert done.returncode == 1
     assert "no server has" in done.stderr
+
+
+def test_a_successor_that_ends_after_the_handover_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "GAP_SECONDS", 0.0)
+    with pytest.raises(RestartFailed, match="process 7 has handed over and ended, and no other"):
+        serving._wait_for_successor(tmp_path, Running(pid=7, version="x"), 600.0)

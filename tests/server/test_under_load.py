@@ -71,7 +71,7 @@ def test_a_hot_restart_refuses_no_connection_and_loses_no_request(tmp_path: Path
             load.wait_for(20)
             for _ in range(ROUNDS):
                 before = running_in(data).pid
-                done = walnut("restart", "--data", str(data))
+                done = walnut("restart", str(data))
                 assert done.returncode == 0, (done.stderr, server.said)
                 assert running_in(data).pid != before
                 load.wait_for(20)
@@ -92,7 +92,10 @@ def test_a_restart_that_fails_leaves_the_server_as_it_was(tmp_path: Path) -> Non
     with Process(tmp_path / "data", "--config", str(file)) as server:
         token = prepared(server)
         file.write_text("[server]\nprot = 1\n")
-        server.signal(signal.SIGUSR2)
+        done = walnut("restart", str(tmp_path / "data"), "--timeout", str(10 * PATIENCE))
+        assert done.returncode == 1
+        assert f"process {server.popen.pid} did not hand over" in done.stderr
+        assert "server.prot = 1" in done.stderr
         server.wait_for("restart failed")
         with Load(server.port, token) as load:
             load.wait_for(5)

@@ -132,7 +132,8 @@ def test_background_work_that_fails_stops_the_process_and_is_named() -> None:
     journal = Journal()
     lifecycle = Lifecycle([journal.part("store"), Part("pump", needs=["store"], run=fail)])
     report = simulate(lifecycle.serve(signals=False))
-    assert report.exit_code == ExitCode.FAILED
+    assert report.exit_code == ExitCode.BROKEN
+    assert lifecycle.broken == "pump failed: ValueError", "anybody may read it"
     assert report.reason == "pump failed: ValueError: no more"
     assert [(one.component, one.while_) for one in report.failures] == [("pump", "run")]
     assert journal.lines == ["start store", "drain store", "stop store"]

@@ -15,6 +15,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, Self
 
@@ -35,8 +36,9 @@ _FILE: Final = 0o600
 _TRIES: Final = 5
 _TRY_SECONDS: Final = 0.02
 """Whoever looks holds a shared lock for microseconds."""
-_RUNNING_BYTES: Final = 4096
-"""Of the lock file: some dozen are used."""
+_WHY_CHARACTERS: Final = 1000
+_RUNNING_BYTES: Final = 8192
+"""Of the lock file: some dozen are used, and up to six for each character of a reason."""
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,10 +49,17 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Running(msgspec.Struct, frozen=True, kw_only=True):
-    """What is in `lock`: who has the directory open."""
+    """What is in `lock`: who has the directory open.
+
+    Attributes:
+        pid: of its process. version: of Walnut.
+        restarts_failed: how often it has tried to hand over and failed. why: the last time.
+    """
 
     pid: int
     version: str
+    restarts_failed: int = 0
+    why: str = ""
 
 
 class DataDirectory:
@@ -64,6 +73,7 @@ class DataDirectory:
         self.path = path
         self._version = version
         self._lock: int | None = None
+        self._running = Running(pid=os.getpid(), version=version)
         try:
             self._make()
         except OSError as error:
@@ -147,9 +157,8 @@ class DataDirectory:
                 f"{who} has the data directory {self.path} open: stop it, or take another with --data"
             )
         try:
-            running = Running(pid=os.getpid(), version=self._version)
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, msgspec.json.encode(running) + b"\n", 0)
+            self._running = Running(pid=os.getpid(), version=self._version)
+            _write_running(descriptor, self._running)
         except OSError as error:
             os.close(descriptor)
             raise DirectoryUnusable(
@@ -158,11 +167,28 @@ class DataDirectory:
         self._lock = descriptor
         return self
 
+    def restart_failed(self, why: str) -> None:
+        """Leave word of it for whoever asked for the restart and looks into the lock file. If there is no
+        room for that, the log of this process alone says it."""
+        if self._lock is not None:
+            self._running = msgspec.structs.replace(
+                self._running,
+                restarts_failed=self._running.restarts_failed + 1,
+                why=why[:_WHY_CHARACTERS],
+            )
+            with suppress(OSError):
+                _write_running(self._lock, self._running)
+
     def close(self) -> None:
         """Let others have it."""
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+
+def _write_running(descriptor: int, running: Running) -> None:
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, msgspec.json.encode(running) + b"\n", 0)
 
 
 def _locked(descriptor: int) -> bool:
@@ -194,7 +220,7 @@ def running_in(path: Path) -> Running:
         finally:
             os.close(descriptor)
     raise NotRunning(
-        f"no server has {path} open: start one with `walnut serve`, or name its --data"
+        f"no server has {path} open: start one with `walnut serve`, or name its directory"
     )
 
 

@@ -18,6 +18,7 @@ from walnut.server.config.model import LoggingSection
 from walnut.server.server import Server
 from walnut.server.subsystems import AnySubsystem
 from walnut.shutdown.errors import StartFailed
+from walnut.shutdown.model import ExitCode
 
 log = structlog.get_logger("walnut.server")
 
@@ -49,7 +50,8 @@ def run(
         if observe is not None:
             observe(server)
         report = await server.serve()
-        log.info("stopped", report=str(report))
+        level = "error" if report.exit_code is ExitCode.BROKEN else "info"
+        log.log(logs.LEVELS[level], "stopped", report=str(report))
         return int(report.exit_code)
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

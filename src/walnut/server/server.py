@@ -153,6 +153,7 @@ class Server:
             restart=self._restart,
             log=log_event,
         )
+        self.lifecycle.observe(self._note_failed_restart)
         self._front.probed(self.lifecycle)
         self.resources.provide(self.lifecycle)
 
@@ -225,6 +226,10 @@ class Server:
 
     async def _restart(self) -> None:
         self._successor = await Successor.start(self._command, self.listening, notify=self._notify)
+
+    def _note_failed_restart(self, event: Event) -> None:
+        if event.kind == "failed" and event.component == "restart":
+            self._directory.restart_failed(event.detail)
 
     async def _reload(self) -> None:
         """Take up what can be taken up. Raises ConfigError, TlsUnusable; all stays as it was then."""

@@ -24,7 +24,7 @@ from walnut.server import api, collecting
 from walnut.server.access.api import routes as token_routes
 from walnut.server.access.gate import Gate
 from walnut.server.access.limits import Limits
-from walnut.server.access.login import Login
+from walnut.server.access.login import TO_CONSOLE, Login, wants_console
 from walnut.server.access.middleware import Guarded
 from walnut.server.access.problems import PROBLEMS
 from walnut.server.access.tokens import Tokens, first_token
@@ -163,7 +163,15 @@ class _Split:
         if path == PREFIX or path.startswith(f"{PREFIX}/"):
             scope[ACCESS] = self._gate
             return self._console(scope, receive, send)
+        if path == "/" and scope.get("method") in {"GET", "HEAD"} and wants_console(scope):
+            return _to_console(send)
         return self._api(scope, receive, send)
+
+
+async def _to_console(send: Send) -> None:
+    where = TO_CONSOLE
+    await send({"type": "http.response.start", "status": where.status, "headers": where.headers})
+    await send({"type": "http.response.body", "body": where.body})
 
 
 def _tell_operator(tokens: Tokens, asked: Path | None, ours: Path) -> None:

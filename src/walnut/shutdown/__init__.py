@@ -3,7 +3,7 @@
 from walnut.shutdown.asgi import Draining, draining
 from walnut.shutdown.component import Component, Listener, Part
 from walnut.shutdown.errors import ShutdownError, StartFailed
-from walnut.shutdown.handover import Predecessor, Successor
+from walnut.shutdown.handover import Predecessor, Successor, telling_predecessor
 from walnut.shutdown.inflight import InFlight
 from walnut.shutdown.lifecycle import Lifecycle
 from walnut.shutdown.limits import HttpLimits
@@ -25,5 +25,5 @@ __all__ = [
     "Budgets", "Component", "Counts", "Draining", "Event", "ExitCode", "Failure", "HttpLimits",
     "InFlight", "Lifecycle", "Listener", "Listening", "Notifier", "Part", "Phase", "PhaseReport",
     "Predecessor", "Probes", "Report", "ShutdownError", "StartFailed", "Successor", "activated",
-    "draining", "listen", "listen_unix",
+    "draining", "listen", "listen_unix", "telling_predecessor",
 ]  # fmt: skip

@@ -21,8 +21,8 @@ import os
 import select
 import signal
 import socket
-from collections.abc import Mapping, MutableMapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from walnut.shutdown.errors import InvalidActivation, PredecessorStays, SuccessorFailed
@@ -33,6 +33,10 @@ PREDECESSOR: Final = "WALNUT_PREDECESSOR_FD"
 """The file descriptor over which the two talk, and the number of the process before: `3:4711`."""
 READY: Final = b"ready\n"
 CLOSED: Final = b"closed\n"
+FAILED: Final = b"failed "
+"""Said in place of READY, with the reason behind it up to the end of the line of bytes."""
+REASON_BYTES: Final = 2000
+"""Of that reason: some lines for a person."""
 LOOK_SECONDS: Final = 0.002
 """Between two looks at whether a process that is ending has ended."""
 # LISTEN_PID has to be the number of the process itself, which nobody knows before it is there.
@@ -103,12 +107,30 @@ class Successor:
                 more = await loop.sock_recv(self._line, len(READY) - len(said))
             except ConnectionError:
                 more = b""
-            if not more or not READY.startswith(said + more):
-                raise SuccessorFailed(
-                    f"the successor (process {self.pid}) ended before it was ready to take over; "
-                    "see what it printed. This process goes on serving"
-                )
             said += more
+            if more and READY.startswith(said):
+                continue
+            why = await self._reason(said) if more else ""
+            raise SuccessorFailed(
+                f"the successor (process {self.pid}) ended before it was ready to take over"
+                f"{f': {why}' if why else '; see what it printed'}. This process goes on serving"
+            )
+
+    async def _reason(self, said: bytes) -> str:
+        """What it gives as the reason, of which this was read; empty if it gives none."""
+        loop = asyncio.get_running_loop()
+        most = len(FAILED) + REASON_BYTES
+        while len(said) < most:
+            try:
+                more = await loop.sock_recv(self._line, most - len(said))
+            except ConnectionError:
+                break
+            if not more:
+                break
+            said += more
+        return (
+            said.removeprefix(FAILED).decode("utf-8", "replace") if said.startswith(FAILED) else ""
+        )
 
     async def _end(self) -> None:
         """End it for certain, and take note of its end."""
@@ -204,6 +226,29 @@ class Predecessor:
         look = select.poll()
         look.register(self._process, select.POLLIN)
         return bool(look.poll(0))
+
+
+@contextmanager
+def telling_predecessor() -> Iterator[None]:
+    """Have the process before this one told why this one can't take over, if the block raises before
+    `Predecessor.ready`. On a first start this does nothing."""
+    fd, _, _ = os.environ.get(PREDECESSOR, "").partition(":")
+    try:
+        # Of its own: by then `Predecessor` may have taken the line, or lost it by an error.
+        line = socket.socket(fileno=os.dup(int(fd))) if fd.isdecimal() else None
+    except OSError:
+        line = None  # `Predecessor.from_environment` says what is wrong with it
+    try:
+        yield
+    except Exception as error:
+        if line is not None:
+            why = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            with suppress(OSError):
+                line.sendall(FAILED + why.encode()[:REASON_BYTES])
+        raise
+    finally:
+        if line is not None:
+            line.close()
 
 
 def _held(pid: int) -> int:

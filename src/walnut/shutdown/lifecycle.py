@@ -81,6 +81,7 @@ class Lifecycle:
         self._kill = kill
         self._served = False
         self._reason = ""
+        self._broken = ""
         self._handover = False
         self._grace = True
         self._asked = asyncio.Event()
@@ -110,6 +111,12 @@ class Lifecycle:
         if self._asked.is_set():
             return self._handover and self._journal.phase is not Phase.CLOSED
         return self._journal.phase is Phase.RUNNING
+
+    @property
+    def broken(self) -> str:
+        """The component that ended with an error while it ran, and the error's name, as anybody may see
+        them: no words of the error. Empty while none has."""
+        return self._broken
 
     @property
     def started(self) -> bool:
@@ -263,6 +270,7 @@ class Lifecycle:
             failure = failure_of(task)
         if failure is not None:
             self._journal.failed(name, "run", failure)
+            self._broken = self._broken or f"{name} failed: {type(failure).__name__}"
             self.stop(f"{name} failed: {say(failure)}")
 
     # -- phases of the stop ---------------------------------------------------------------------

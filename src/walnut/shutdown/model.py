@@ -44,7 +44,10 @@ class ExitCode(enum.IntEnum):
     CLEAN = 0
     """Everything came to its end by itself."""
     FAILED = 1
-    """A component did not start, ended with an error, or could not be stopped."""
+    """A component did not start, or could not be stopped."""
+    BROKEN = 3
+    """A component ended with an error while it ran, and so the process stopped by itself: whoever started
+    it starts it again."""
     FORCED = 4
     """Something overran its budget, or was cut short by a second signal. The report names it."""
     KILLED = 5
@@ -210,6 +213,8 @@ class Report(msgspec.Struct, frozen=True):
     @property
     def exit_code(self) -> ExitCode:
         """For `sys.exit`."""
+        if any(one.while_ == "run" for one in self.failures):
+            return ExitCode.BROKEN
         if self.failures:
             return ExitCode.FAILED
         return ExitCode.FORCED if self.overran else ExitCode.CLEAN

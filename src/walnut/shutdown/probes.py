@@ -20,16 +20,18 @@ from walnut.shutdown.lifecycle import Lifecycle
 from walnut.shutdown.model import Counts, Phase
 
 
-class Answer(msgspec.Struct, frozen=True):
+class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a probe is told.
 
     Attributes:
         ok: 200 and not 503. state: the phase. inflight: what is under way.
+        reason: what has failed for good, and by which error; left out if nothing has.
     """
 
     ok: bool
     state: str
     inflight: Counts
+    reason: str = ""
 
 
 def live(lifecycle: Lifecycle) -> Answer:
@@ -73,7 +75,7 @@ _ASK: Final = {"/livez": live, "/readyz": ready, "/startupz": started}
 
 
 def _answer(lifecycle: Lifecycle, *, ok: bool) -> Answer:
-    return Answer(ok, lifecycle.state.value, lifecycle.inflight.counts)
+    return Answer(ok, lifecycle.state.value, lifecycle.inflight.counts, lifecycle.broken)
 
 
 async def _nothing(scope: Any, send: Any) -> None:

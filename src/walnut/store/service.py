@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 import msgspec
 from prometheus_client import Metric
 
+from walnut.log.errors import LogFailed
 from walnut.log.model import LogOptions, SlotStat
 from walnut.store.backups import Backups
 from walnut.store.model import DAY, MIB, Activity, StoreOptions
@@ -134,6 +135,22 @@ class Service(Subsystem[StoreSettings]):
         self.backups = Backups(opened, self.config.backups)
         self.resources.provide(opened)
         self.resources.provide(self.backups)
+
+    async def run(self) -> None:
+        """Raise LogFailed once the log, or what is folded from it, has failed for good: a sync that failed
+        is final, and only a new start finds out what is on the disk. So the server stops."""
+        assert self.store is not None, "it has started"
+        log, over, loop = self.store.log, asyncio.Event(), asyncio.get_running_loop()
+
+        def wake() -> None:  # from any thread, and once more when the log is closed
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(over.set)
+
+        log.when_over(wake)
+        if log.failure is None:
+            await over.wait()
+        if isinstance(log.failure, LogFailed):
+            raise log.failure
 
     async def stop(self) -> None:
         """Flush the tables and close the log. Raises as `Store.close`."""

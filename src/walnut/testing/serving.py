@@ -77,7 +77,7 @@ class Serving:
     def restart(self) -> None:
         """Hand over to a new process without refusing a connection, as `walnut restart` does."""
         assert self._process is not None, "it was started"
-        command = [sys.executable, "-m", "walnut.cli", "restart", "--data", str(self.data)]
+        command = [sys.executable, "-m", "walnut.cli", "restart", str(self.data)]
         subprocess.run(command, check=True, cwd=self.data.parent, stdout=subprocess.DEVNULL)  # noqa: S603, our own program
         self._successor = running_in(self.data).pid
         self._process.wait(STOP_SECONDS)

@@ -46,6 +46,8 @@ class Login:
         """Where to send somebody who looks at the console without a session; None: nowhere."""
         path = scope["path"]
         looks = isinstance(error, Unauthenticated) and scope.get("method") in {"GET", "HEAD"}
+        if looks and wants_console(scope):
+            return TO_CONSOLE
         if not looks or not (path == PATH or path.startswith(f"{PATH}/")):
             return None
         if "text/html" not in (header(scope, b"accept") or ""):
@@ -100,6 +102,12 @@ class Login:
         await send({"type": "http.response.body", "body": body})
 
 
+def wants_console(scope: Scope) -> bool:
+    """Whether a browser asks for "/", as a person types it. What it is answered then, `TO_CONSOLE`, is the
+    same whoever asks, and opens nothing: the console asks for the login."""
+    return scope["path"] == "/" and "text/html" in (header(scope, b"accept") or "")
+
+
 _POLICY: Final = (
     b"default-src 'none'; style-src 'unsafe-inline'; img-src 'self' data:; form-action 'self'; "
     b"frame-ancestors 'none'; base-uri 'none'"
@@ -109,6 +117,11 @@ _HEADERS: Final = (
     (b"content-security-policy", _POLICY),
     (b"referrer-policy", b"same-origin"),
     (b"x-content-type-options", b"nosniff"),
+)
+
+
+TO_CONSOLE: Final = Rendered(
+    303, [(b"location", f"{PATH}/".encode()), (b"content-length", b"0"), *_HEADERS], b""
 )
 
 

@@ -40,7 +40,7 @@ def demo(directory: str, seconds: float | None, rate: float) -> None:
         "the console's overview, at /console: commits, latency, groups",
         "refused: two guests wanted one room for one night; the faster one has it, always",
         "kill -9 the server and start it again: the guests wait, and nothing they were told is gone",
-        "walnut restart: a new process takes over, and nobody is refused",
+        f"walnut restart {directory}: a new process takes over, and nobody is refused",
         f"walnut store changes {directory} --follow: what transactions change, as they do",
     )
     traffic = Traffic(lambda: client_of(address, reason="walnut demo"), rate=rate)

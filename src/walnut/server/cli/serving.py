@@ -12,16 +12,21 @@ from typing import Any, Final
 import click
 
 from walnut.client.client import Client
+from walnut.client.errors import ClientError
+from walnut.client.place import Directory
 from walnut.log.cli.arguments import examples
 from walnut.server.cli.options import read, settings_flags
 from walnut.server.config.document import default_document, write_default
-from walnut.server.config.model import FILE
+from walnut.server.config.model import DATA, FILE
 from walnut.server.directory import Running, running_in
 from walnut.server.errors import NotRunning, RestartFailed
 from walnut.server.subsystems import find, sections
+from walnut.shutdown.handover import telling_predecessor
 
 POLL_SECONDS: Final = 0.05
 """Between two looks at who has the data directory."""
+GAP_SECONDS: Final = 10.0
+"""In which nobody has it before that means that nobody will: between the two it is milliseconds."""
 
 
 @click.command(epilog=examples("walnut init", "walnut init --config other.toml"))
@@ -49,43 +54,62 @@ def serve(file: Path | None, **given: Any) -> None:
     from walnut.server.run import run  # noqa: PLC0415 -- Litestar takes a while to import
 
     started = time.time_ns()
-    _, classes = read(file, given)
-    command = [sys.executable, "-m", "walnut.cli", *sys.argv[1:]]
-    raise click.exceptions.Exit(
-        run(lambda: read(file, given)[0], classes, command, started=started)
-    )
+    with telling_predecessor():
+        _, classes = read(file, given)
+        command = [sys.executable, "-m", "walnut.cli", *sys.argv[1:]]
+        code = run(lambda: read(file, given)[0], classes, command, started=started)
+    raise click.exceptions.Exit(code)
 
 
-@click.command(epilog=examples("walnut restart", "walnut restart --timeout 30"))
-@settings_flags
-@click.option("--timeout", default=60.0, show_default=True, help="Seconds to wait for the new one.")
-def restart(file: Path | None, timeout: float, **given: Any) -> None:
-    """Hand over from the running server to a new process, without refusing a connection.
+@click.command(epilog=examples("walnut restart walnut-data --timeout 30"))
+@click.argument("directory", metavar="[DIR]", default=DATA, type=Directory(""))
+@click.option("--timeout", default=60.0, show_default=True, metavar="SECONDS",
+              help="To wait for the new one.")  # fmt: skip
+def restart(directory: str, timeout: float) -> None:
+    """Hand over from the running server of DIR to a new process, without refusing a connection.
 
     The new process reads the settings and the code as they are now. If it does not come up, the old
-    one goes on as if nothing had happened.
+    one goes on as if nothing had happened, and this says why.
+
+    Without DIR: ./walnut-data.
     """
-    settings, _ = read(file, given)
-    old = running_in(settings.data)
+    data = Path(directory).absolute()
+    old = running_in(data)
     os.kill(old.pid, signal.SIGUSR2)
-    new = _wait_for_successor(settings.data, old, timeout)
+    new = _wait_for_successor(data, old, timeout)
     click.echo(f"process {new.pid} (Walnut {new.version}) has taken over from {old.pid}")
 
 
 def _wait_for_successor(data: Path, old: Running, timeout: float) -> Running:
-    """Wait until another process than the old one serves."""
-    end = time.monotonic() + timeout
-    while time.monotonic() < end:
+    """Wait until another process than the old one serves. Raises RestartFailed."""
+    began = seen = time.monotonic()
+    while (now := time.monotonic()) < began + timeout:
         time.sleep(POLL_SECONDS)
         try:
-            now = running_in(data)
-        except NotRunning:
-            continue  # in between
-        if now.pid != old.pid:
-            # Its socket holds this until it serves, and no longer.
-            with Client(data, patience=max(0.0, end - time.monotonic())) as client:
-                client.status()
-            return now
+            running = running_in(data)
+        except NotRunning as nobody:
+            if now - seen > GAP_SECONDS:
+                raise RestartFailed(
+                    f"process {old.pid} has handed over and ended, and no other has {data} open: the log "
+                    "of the server says why; start it with `walnut serve`"
+                ) from nobody
+            continue
+        seen = now
+        if running.pid != old.pid:
+            if _serves(data):
+                return running
+        elif running.restarts_failed > old.restarts_failed:
+            raise RestartFailed(f"process {old.pid} did not hand over: {running.why}")
     raise RestartFailed(
-        f"process {old.pid} still has {data} open after {timeout:g} s: its log says why it did not hand over"
+        f"no other process than {old.pid} serves {data} after {timeout:g} s: the log of the server says why"
     )
+
+
+def _serves(data: Path) -> bool:
+    """Whether a process that has the directory answers. Its socket holds this until it does."""
+    try:
+        with Client(data, patience=0.0) as client:
+            client.status()
+    except ClientError:
+        return False  # it is on its way, or has ended
+    return True

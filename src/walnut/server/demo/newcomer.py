@@ -33,6 +33,7 @@ from walnut.server.run import run
 from walnut.server.server import Server
 from walnut.server.subsystems import find, sections
 from walnut.shutdown.errors import CannotListen
+from walnut.shutdown.handover import telling_predecessor
 from walnut.shutdown.model import Event, ExitCode, Phase
 
 HOME: Final = Path(".build/run")
@@ -42,6 +43,11 @@ DATA: Final = HOME / "data"
 
 def main(arguments: Sequence[str] = tuple(sys.argv[1:])) -> int:
     """Serve until a signal, or `--once`. Returns the exit code."""
+    with telling_predecessor():
+        return _serve(arguments)
+
+
+def _serve(arguments: Sequence[str]) -> int:
     started = time.time_ns()
     HOME.mkdir(parents=True, exist_ok=True)
     classes = find()
@@ -159,7 +165,7 @@ class _Shown:
             f"{walnut} demo {DATA}",
             f"{walnut} top {DATA}",
             f"{walnut} status {DATA}",
-            f"{walnut} restart --data {DATA}",
+            f"{walnut} restart {DATA}",
         ):
             out.print(Text(f"  {line}"), soft_wrap=True)
         out.print(Text("\nCtrl-C stops it, step by step; a second one skips the waiting.", "dim"))
