@@ -86,6 +86,11 @@ def test_every_operation_says_what_it_takes_and_how_it_refuses(running: Running)
     assert len(ids) == len(set(ids))
 
 
+def test_each_group_of_routes_is_described(running: Running) -> None:
+    used = {tag for _, _, operation in operations(running.document) for tag in operation["tags"]}
+    assert used == {tag["name"] for tag in running.document["tags"] if tag["description"]}
+
+
 def test_every_reference_leads_somewhere(running: Running) -> None:
     text = msgspec.json.encode(running.document).decode()
     for reference in set(re.findall(r'"#/([^"]+)"', text)):

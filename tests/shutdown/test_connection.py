@@ -236,9 +236,11 @@ async def test_what_does_not_end_is_cut_when_the_budget_is_over() -> None:
         (b"POST / HTTP/1.1\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\nabc", 400),
         (b"GET /\x01 HTTP/1.1\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\ncontent-length: x\r\n\r\n", 400),
-        (b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n", 400),
+        (b"POST / HTTP/1.1\r\nhost: w\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n", 400),
+        (b"GET / HTTP/1.1\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nhost: a\r\nhost: a\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\nx", 408),
-        (b"POST / HTTP/1.1\r\ncontent-length: 10\r\n\r\nabc", 408),
+        (b"POST / HTTP/1.1\r\nhost: w\r\ncontent-length: 10\r\n\r\nabc", 408),
     ],
 )
 def test_a_request_beyond_the_limits_is_refused_and_the_connection_closed(
@@ -278,7 +280,9 @@ async def test_a_header_that_comes_in_many_pieces_has_the_same_limit() -> None:
 async def test_a_trailer_that_never_ends_has_the_same_limit() -> None:
     async with running(limits=HttpLimits(header_bytes=2000)) as run:
         client = Client(run.port)
-        await client.send(b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n0\r\nx: ")
+        await client.send(
+            b"POST / HTTP/1.1\r\nhost: w\r\ntransfer-encoding: chunked\r\n\r\n0\r\nx: "
+        )
         await until(lambda: run.lifecycle.inflight.requests == 1)
         for _ in range(60):
             await client.send(b"y" * 100)
@@ -404,7 +408,7 @@ async def test_an_early_answer_reaches_a_client_that_still_sends() -> None:
         loop = asyncio.get_running_loop()
         with socket.create_connection(("127.0.0.1", run.port)) as sock:
             sock.setblocking(False)
-            head = b"POST / HTTP/1.1\r\ncontent-length: 900000\r\n\r\n"
+            head = b"POST / HTTP/1.1\r\nhost: w\r\ncontent-length: 900000\r\n\r\n"
             await loop.sock_sendall(sock, head + bytes(100))
             data = b""
             while not data.endswith(b"no"):

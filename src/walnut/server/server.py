@@ -51,6 +51,7 @@ from walnut.shutdown.sockets import Listening, activated, listen, listen_unix
 from walnut.shutdown.uvicorn import Server as HttpServer
 from walnut.subsystem.model import Resources, ServerInfo
 from walnut.subsystem.owners import Owners
+from walnut.web.problems import unparsed
 
 HANDOVER_SECONDS: Final = 5.0
 """What a successor waits beyond the deadline of the one before it."""
@@ -135,6 +136,7 @@ class Server:
             limits=_http_limits(settings.of(LimitsSection)),
             tls=self._tls,
             lifespan="off",
+            refusal=unparsed,
         )
         api = Part(
             "api",

@@ -49,6 +49,18 @@ if TYPE_CHECKING:
     from walnut.server.server import Server
 
 log = structlog.get_logger("walnut.server")
+TAGS: Final = {
+    "server": "The server itself: its state and its figures.",
+    "tokens": "Credentials: who may do what, and until when.",
+    "tables": "Rows and transactions.",
+    "changes": "What was written, as it is written.",
+    "log": "The write-ahead log: its records, segments and slots.",
+    "backups": "Copies elsewhere, and whether they are good; checkpoints.",
+    "topics": "Messages in order, and how far their readers are.",
+    "jobs": "Work that is done in the background, and by hand what has become of it.",
+    "booking": "Resources, and who has which part of them when.",
+}
+"""What the groups of routes are, for the OpenAPI document."""
 WAIT_SECONDS: Final = 0.5
 """Before the console is loaded: whoever waited for the server to be ready is served first."""
 
@@ -76,6 +88,7 @@ class Site:
             ],
             self._gate,
             problems,
+            TAGS,
         )
         self._console: Console | None = None
         self._pulse = Pulse(server.resources.find(Store), server.info.data)

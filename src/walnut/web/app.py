@@ -26,6 +26,7 @@ from walnut.web.bodies import again, whole_body
 from walnut.web.caller import caller_of
 from walnut.web.errors import ClientGone, RouteUndeclared
 from walnut.web.express import Declined, Express
+from walnut.web.head import answer_head
 from walnut.web.openapi import describe
 from walnut.web.problems import Problems
 
@@ -84,6 +85,8 @@ class Api:
         """See ASGI."""
         scope[ACCESS] = self._access
         if scope["type"] == "http":
+            if scope["method"] == "HEAD":
+                return await answer_head(self, scope, receive, send)
             route = self._express.find(scope["method"], scope["path"])
             if route is not None:
                 try:

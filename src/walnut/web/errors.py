@@ -58,6 +58,10 @@ class BodyTooLarge(WebError):
     """A request's body is larger than the server takes."""
 
 
+class ContentEncoded(WebError, ValueError):
+    """A request's body is compressed, or encoded otherwise, which no route takes."""
+
+
 class BodyTimeout(WebError):
     """A request's body did not come in time."""
 

@@ -79,16 +79,21 @@ MALFORMED: Final = Kind("malformed", 400, "The body can't be read")
 UNAUTHENTICATED: Final = Kind("unauthenticated", 401, "A credential is needed")
 FORBIDDEN: Final = Kind("forbidden", 403, "This credential does not allow it", members=("scope",))
 TOO_LARGE: Final = Kind("too-large", 413, "The body is too large")
+BODY_TIMEOUT: Final = Kind("body-timeout", 408, "The body did not come in time")
+OVERLOADED: Final = Kind("overloaded", 503, "The server has as much to do as it takes", 1)
+HEAD_TOO_LARGE: Final = Kind("head-too-large", 431, "The request's head is too large")
+ENCODED: Final = Kind("encoded", 415, "Bodies are taken only as they are")
 
 KINDS: Final[Mapping[type[Exception], Kind]] = {
     errors.Unauthenticated: UNAUTHENTICATED,
     errors.Forbidden: FORBIDDEN,
     errors.CrossOrigin: Kind("cross-origin", 403, "A page of another site sent this"),
     errors.TooManyAttempts: Kind("too-many-attempts", 429, "Too many wrong credentials", 10),
-    errors.Overloaded: Kind("overloaded", 503, "The server has as much to do as it takes", 1),
+    errors.Overloaded: OVERLOADED,
     errors.TooManyRequests: Kind("too-many-requests", 429, "Too many requests at a time", 1),
     errors.BodyTooLarge: TOO_LARGE,
-    errors.BodyTimeout: Kind("body-timeout", 408, "The body did not come in time"),
+    errors.ContentEncoded: ENCODED,
+    errors.BodyTimeout: BODY_TIMEOUT,
     errors.RequestTimeout: Kind("timeout", 503, "The request took too long", 1),
     errors.ClientGone: Kind("client-gone", 400, "The client hung up"),  # told to nobody
     errors.InvalidRequest: INVALID,
@@ -99,6 +104,20 @@ KINDS: Final[Mapping[type[Exception], Kind]] = {
     errors.PreconditionFailed: Kind("precondition-failed", 412, "It is not as you think it is"),
 }
 """What the errors of this package mean."""
+
+_UNPARSED: Final = {
+    400: (
+        REFUSED,
+        "This is not HTTP/1.1 as it has to be: one Host, and a body whose end is clear.",
+    ),
+    408: (BODY_TIMEOUT, "The request was not there in time: send it again."),
+    431: (
+        HEAD_TOO_LARGE,
+        "Address and headers are more than limits.header, or too many: send less.",
+    ),
+    503: (OVERLOADED, "More requests wait on this connection than may: read answers first."),
+}
+"""What the HTTP parser refuses, by status; a request that is not there has no path and no id."""
 
 OF_STATUS: Final = {
     kind.status: kind
@@ -115,7 +134,7 @@ class Problems:
         for mapping in (KINDS, *mappings):
             self._kinds.update(mapping.items())
         known: dict[str, Kind] = {
-            kind.slug: kind for kind in (INTERNAL, REFUSED, *OF_STATUS.values())
+            kind.slug: kind for kind in (INTERNAL, REFUSED, HEAD_TOO_LARGE, *OF_STATUS.values())
         }
         for kind in self._kinds.values():
             assert kind is not None
@@ -149,6 +168,13 @@ class Problems:
         return rendered(INTERNAL, detail, scope, {})
 
 
+def unparsed(status: int) -> tuple[bytes, bytes]:
+    """Media type and body of a refusal of what could not be read as a request."""
+    kind, detail = _UNPARSED[status]
+    problem = Problem(type=kind.type, title=kind.title, status=status, detail=detail)
+    return MEDIA_TYPE.encode(), _encode(problem)
+
+
 def rendered(
     kind: Kind,
     detail: str,
@@ -171,6 +197,8 @@ def rendered(
         lines.append((b"retry-after", b"%d" % kind.retry_after))
     if kind is UNAUTHENTICATED:
         lines.append((b"www-authenticate", b'Bearer realm="walnut"'))
+    if kind is ENCODED:
+        lines.append((b"accept-encoding", b"identity"))
     if kind is FORBIDDEN and "scope" in more:
         scope_text = str(more["scope"]).encode("ascii", "replace").replace(b'"', b"'")
         lines.append(

@@ -33,12 +33,12 @@ _TOKEN: Final = "token:"  # noqa: S105  a kind of credential, and none
 _SESSION: Final = "session:"
 _WANTED: Final = frozenset({
     b"authorization", b"cookie", b"idempotency-key", b"walnut-reason", b"request-id", b"x-request-id",
-    b"traceparent", b"content-length",
+    b"traceparent", b"content-length", b"content-encoding",
 })  # fmt: skip
 HEADERS: Final = "walnut.headers"
 """Where `Guarded` leaves the headers it has looked for, in the scope."""
 _ONCE: Final = frozenset(
-    {b"authorization", b"idempotency-key", b"walnut-reason", b"content-length"}
+    {b"authorization", b"idempotency-key", b"walnut-reason", b"content-length", b"content-encoding"}
 )
 
 

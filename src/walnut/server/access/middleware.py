@@ -36,6 +36,7 @@ from walnut.web.caller import KEY, REQUEST_ID, Caller
 from walnut.web.errors import (
     BodyTimeout,
     BodyTooLarge,
+    ContentEncoded,
     RequestTimeout,
     Unauthenticated,
     WebError,
@@ -144,6 +145,8 @@ class Guarded:
         try:
             app = self._enter(exchange, scope, self.requests)
             try:
+                if (coding := headers.get(b"content-encoding")) is not None:
+                    _check_plain(coding)
                 await app(scope, receiving, sending)
             finally:
                 self._leave(exchange)
@@ -349,6 +352,15 @@ def _is_stream(status: int, headers: list[tuple[bytes, bytes]]) -> bool:
 def _ended_by_us(exchange: _Exchange) -> bool:
     """Whether a cancellation is ours alone; it is then over."""
     return exchange.expired and exchange.task is not None and not exchange.task.uncancel()
+
+
+def _check_plain(coding: bytes) -> None:
+    """Raise ContentEncoded if a body is not as it is."""
+    if coding.strip().lower() not in {b"", b"identity"}:
+        raise ContentEncoded(
+            f"the body has the Content-Encoding {coding.decode('latin-1')[:40]!r}: send it as it is, without "
+            "the header or with `identity`"
+        )
 
 
 def _too_large(most: int) -> BodyTooLarge:

@@ -52,6 +52,15 @@ LINGER_BYTES: Final = 1024 * 1024
 """Read and ignored from a client that goes on sending after its last answer."""
 
 
+Refusal = Callable[[int], tuple[bytes, bytes]]
+"""What is said with a status to a request that reaches no application: media type and body."""
+
+
+def phrase(status: int) -> tuple[bytes, bytes]:
+    """A `Refusal` in plain text: the name of the status."""
+    return b"text/plain; charset=utf-8", http.HTTPStatus(status).phrase.encode()
+
+
 def peer_of(transport: asyncio.Transport) -> tuple[int, int, int] | None:
     """Who is at the other end of a Unix socket, as the kernel says: pid, uid, gid. None elsewhere."""
     peer = transport.get_extra_info("socket")
@@ -66,9 +75,14 @@ class State(ServerState):
     """What connections share. `released` is called when one of them is gone."""
 
     def __init__(
-        self, limits: HttpLimits, inflight: InFlight, released: Callable[[], None]
+        self,
+        limits: HttpLimits,
+        inflight: InFlight,
+        released: Callable[[], None],
+        refusal: Refusal,
     ) -> None:
         super().__init__()
+        self.refusal = refusal
         self.limits = limits
         self.inflight = inflight
         self.released = released
@@ -167,6 +181,7 @@ class Connection(Writing, HttpToolsProtocol):
         self._served = False
         self._since = 0.0
         self._head_bytes = 0
+        self._hosts = 0
         self._body_bytes = 0
         self._deaf = False
         self._lingers = False
@@ -315,7 +330,7 @@ class Connection(Writing, HttpToolsProtocol):
         self._stage = Stage.HEAD
         self._progress = True
         self._since = self.loop.time()
-        self._head_bytes = 0
+        self._head_bytes = self._hosts = 0
 
     def on_url(self, url: bytes) -> None:
         """See httptools."""
@@ -332,6 +347,8 @@ class Connection(Writing, HttpToolsProtocol):
         if self._head_bytes > self._header_bytes or len(self.headers) >= self._headers:
             self._stop_parsing(431)
         name = name.lower()
+        if name == b"host":
+            self._hosts += 1
         if name == b"expect" and value.lower() == b"100-continue":
             self.expect_100_continue = True
         self.headers.append((name, value))
@@ -344,6 +361,8 @@ class Connection(Writing, HttpToolsProtocol):
         """See httptools. As uvicorn's, with a cycle of our own and a limit on pipelining."""
         parser, scope = self.parser, self.scope
         version = parser.get_http_version()
+        if self._hosts != 1 and (version == "1.1" or self._hosts):  # RFC 9112, section 3.2
+            self._stop_parsing(400)
         scope["method"] = parser.get_method().decode("ascii")
         if version != "1.1":
             scope["http_version"] = version
@@ -441,8 +460,8 @@ class Connection(Writing, HttpToolsProtocol):
 
     def _say(self, status: int) -> None:
         self._refusal = 0
-        text = http.HTTPStatus(status).phrase.encode()
-        head = [STATUS_LINE[status], b"content-type: text/plain; charset=utf-8\r\n"]
+        kind, text = self.state.refusal(status)
+        head = [STATUS_LINE[status], b"content-type: %b\r\n" % kind]
         head += [
             name + b": " + value + b"\r\n" for name, value in self.server_state.default_headers
         ]

@@ -27,7 +27,7 @@ from walnut.shutdown.errors import ApplicationFailed
 from walnut.shutdown.inflight import InFlight
 from walnut.shutdown.limits import HttpLimits
 from walnut.shutdown.sockets import Listening
-from walnut.shutdown.uvicorn.connection import Connection, State
+from walnut.shutdown.uvicorn.connection import Connection, Refusal, State, phrase
 from walnut.shutdown.uvicorn.writing import Socket
 
 SWEEP_SECONDS: Final = 0.5
@@ -49,6 +49,7 @@ class Server:
         lifespan: whether the application has one; "auto" finds out.
         message_bytes: the longest WebSocket message.
         headers: added to every answer.
+        refusal: the body of what is refused before it reaches the application (400, 408, 431, 503).
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Server:
         lifespan: Literal["auto", "on", "off"] = "auto",
         message_bytes: int = MESSAGE_BYTES,
         headers: Sequence[tuple[str, str]] = (),
+        refusal: Refusal = phrase,
     ) -> None:
         self.name = name
         self.needs = tuple(needs)
@@ -81,7 +83,7 @@ class Server:
             headers=list(headers),
         )
         self._config.load()
-        self._state = State(limits, inflight, self._released)
+        self._state = State(limits, inflight, self._released, refusal)
         self._acceptor = Acceptor(
             listening,
             self._connection,

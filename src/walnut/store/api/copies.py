@@ -12,12 +12,14 @@ from typing import Final
 import msgspec
 from litestar import get, post
 from litestar.params import FromPath, JSONBody
-from litestar.types import ControllerRouterHandler
+from litestar.types import ControllerRouterHandler, Scope
 
 from walnut.log.model import MAX_LSN
 from walnut.store.api.asking import checked
+from walnut.store.api.once import Once
 from walnut.store.backups import Backups, Kept, Run
 from walnut.web.access import needs
+from walnut.web.answer import Answer
 from walnut.web.paging import Page
 
 TAGS: Final = ["backups"]
@@ -55,7 +57,7 @@ class Checkpoint(msgspec.Struct):
     lsn: int
 
 
-def routes(backups: Backups) -> Iterator[ControllerRouterHandler]:
+def routes(backups: Backups, once: Once) -> Iterator[ControllerRouterHandler]:
     """The routes of backups."""
     last = backups.last
 
@@ -90,10 +92,19 @@ def routes(backups: Backups) -> Iterator[ControllerRouterHandler]:
         status_code=202,
         opt=needs("backups:write", name="place"),
     )
-    async def back_up(place: FromPath[str], data: JSONBody[NewBackup | None] = None) -> Run:
+    async def back_up(
+        place: FromPath[str], scope: Scope, data: JSONBody[NewBackup | None] = None
+    ) -> Answer[Run]:
         """Begin a backup to this place; writers go on. `GET` of the same address tells how far it is. One
-        is under way at a time (409 backup-running)."""
-        return backups.start(place, hold=data is not None and data.hold)
+        is under way at a time (409 backup-running). Sent again under the same Idempotency-Key, the first
+        answer comes, and no other backup begins."""
+
+        async def begin() -> Run:
+            begun = backups.start(place, hold=data is not None and data.hold)
+            return msgspec.structs.replace(begun)  # as it is now: it goes on
+
+        run, headers = await once(scope, data, Run, begin)
+        return Answer(run, headers=headers)
 
     @post(
         "/v1/backups/{place:str}/check",
@@ -102,11 +113,18 @@ def routes(backups: Backups) -> Iterator[ControllerRouterHandler]:
         status_code=202,
         opt=needs("backups:write", name="place"),
     )
-    async def check(place: FromPath[str], data: JSONBody[NewCheck | None] = None) -> Run:
+    async def check(
+        place: FromPath[str], scope: Scope, data: JSONBody[NewCheck | None] = None
+    ) -> Answer[Run]:
         """Begin to verify a backup by restoring it, in a scratch directory beside the tables. What it
         finds is told by `GET /v1/backups/PLACE`."""
         to = None if data is None or data.to is None else checked("to", data.to, 1, MAX_LSN)
-        return backups.check(place, to)
+
+        async def begin() -> Run:
+            return msgspec.structs.replace(backups.check(place, to))
+
+        run, headers = await once(scope, data, Run, begin)
+        return Answer(run, headers=headers)
 
     @post(
         "/v1/checkpoint",
@@ -115,8 +133,13 @@ def routes(backups: Backups) -> Iterator[ControllerRouterHandler]:
         status_code=200,
         opt=needs("store:write"),
     )
-    async def checkpoint() -> Checkpoint:
+    async def checkpoint(scope: Scope) -> Answer[Checkpoint]:
         """Flush the tables, so that a restart need not fold what is in them again."""
-        return Checkpoint(await asyncio.to_thread(backups.store.checkpoint))
+
+        async def flush() -> Checkpoint:
+            return Checkpoint(await asyncio.to_thread(backups.store.checkpoint))
+
+        flushed, headers = await once(scope, None, Checkpoint, flush)
+        return Answer(flushed, headers=headers)
 
     yield from (list_places, look, back_up, check, checkpoint)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -24,6 +25,7 @@ from walnut.log.seek import lsn_at
 from walnut.log.slots import Slot
 from walnut.store.api.asking import checked, page_size
 from walnut.store.api.feed import COLD, position_of
+from walnut.store.api.once import Once
 from walnut.store.checkpoint import SLOT
 from walnut.store.errors import InvalidSetting
 from walnut.store.outline import Kind, Outlines
@@ -31,6 +33,7 @@ from walnut.store.problems import PROBLEMS
 from walnut.store.record import utc
 from walnut.store.store import Store
 from walnut.web.access import needs
+from walnut.web.answer import Answer
 from walnut.web.caller import header
 from walnut.web.errors import InvalidRequest
 from walnut.web.openapi import takes
@@ -180,11 +183,11 @@ class RecordsSource:
         return arrived
 
 
-def routes(store: Store) -> list[ControllerRouterHandler]:
+def routes(store: Store, once: Once) -> list[ControllerRouterHandler]:
     """The routes of the log."""
     records = Records(store)
     problems = Problems(PROBLEMS)
-    return [*_reading(records, problems), *_slots(records)]
+    return [*_reading(records, problems), *_slots(records, once)]
 
 
 def _reading(records: Records, problems: Problems) -> Iterator[ControllerRouterHandler]:
@@ -250,7 +253,7 @@ def _reading(records: Records, problems: Problems) -> Iterator[ControllerRouterH
     yield from (stat, read, tail)
 
 
-def _slots(records: Records) -> Iterator[ControllerRouterHandler]:
+def _slots(records: Records, once: Once) -> Iterator[ControllerRouterHandler]:
     log = records.log
 
     def of(name: str) -> SlotStat:
@@ -281,19 +284,26 @@ def _slots(records: Records) -> Iterator[ControllerRouterHandler]:
         return Page((await asyncio.to_thread(log.stat)).slots)
 
     @post("/v1/log/slots", tags=TAGS, summary="Make a slot", opt=needs("log:write"))
-    async def create_slot(data: JSONBody[NewSlot]) -> SlotStat:
+    async def create_slot(data: JSONBody[NewSlot], scope: Scope) -> Answer[SlotStat]:
         """Make a slot, if there is none of its name; what is from its LSN on is kept until it moves."""
-        return await asyncio.to_thread(make, data)
+        made, headers = await once(scope, data, SlotStat, partial(asyncio.to_thread, make, data))
+        return Answer(made, headers=headers)
 
     @put("/v1/log/slots/{slot:str}", tags=TAGS, summary="Advance a slot", opt=needs("log:write"))
-    async def advance_slot(slot: FromPath[str], data: JSONBody[Advance]) -> SlotStat:
+    async def advance_slot(
+        slot: FromPath[str], data: JSONBody[Advance], scope: Scope
+    ) -> Answer[SlotStat]:
         """Everything before this LSN was dealt with. A slot does not go back."""
-        return await asyncio.to_thread(move, slot, data.lsn)
+        advance = partial(asyncio.to_thread, move, slot, data.lsn)
+        moved, headers = await once(scope, data, SlotStat, advance)
+        return Answer(moved, headers=headers)
 
     @delete("/v1/log/slots/{slot:str}", tags=TAGS, summary="Drop a slot", opt=needs("log:write"))
-    async def drop_slot(slot: FromPath[str]) -> None:
+    async def drop_slot(slot: FromPath[str], scope: Scope) -> Answer[None]:
         """Hold nothing back for it any more."""
-        await asyncio.to_thread(forget, slot)
+        drop = partial(asyncio.to_thread, forget, slot)
+        _, headers = await once(scope, None, type(None), drop)
+        return Answer(None, headers=headers)
 
     yield from (list_slots, create_slot, advance_slot, drop_slot)
 

@@ -17,6 +17,7 @@ from litestar.types import ControllerRouterHandler, Scope
 
 from walnut.store.api import operations as operation
 from walnut.store.api.asking import meta_of, write
+from walnut.store.api.once import Once
 from walnut.store.api.operations import Operations
 from walnut.store.api.reading import TAGS
 from walnut.store.api.rows import key_in_path, read_row
@@ -39,6 +40,14 @@ class NewTable(msgspec.Struct, forbid_unknown_fields=True):
 
     name: str
     before: bool = False
+
+
+class Made(msgspec.Struct):
+    """What came of a wish for a table, as of an LSN."""
+
+    table: Description
+    new: bool
+    lsn: int
 
 
 class Stored(msgspec.Struct, omit_defaults=True):
@@ -66,7 +75,7 @@ class Committed(msgspec.Struct):
     results: list[Any]
 
 
-def routes(tables: Tables, operations: Operations) -> list[ControllerRouterHandler]:
+def routes(tables: Tables, operations: Operations, once: Once) -> list[ControllerRouterHandler]:
     """The routes that write these tables."""
     store = tables.store
 
@@ -75,12 +84,17 @@ def routes(tables: Tables, operations: Operations) -> list[ControllerRouterHandl
         """Make a table of documents: rows of `{"key": text, "value": any JSON}`. Answers 200 if there is
         one like it already."""
         permit(scope, "tables:write", data.name)
-        meta = msgspec.structs.replace(meta_of(scope), key="")  # twice is as good as once
-        new = await tables.create(data.name, meta, before=data.before)
+        meta = msgspec.structs.replace(meta_of(scope), key="")  # `once` has it
+
+        async def make() -> Made:
+            new = await tables.create(data.name, meta, before=data.before)
+            return Made(tables.describe(tables.info(data.name)), new, store.applied_lsn)
+
+        made, headers = await once(scope, data, Made, make)
         return Answer(
-            tables.describe(tables.info(data.name)),
-            status=201 if new else 200,
-            headers=position(store.applied_lsn),
+            made.table,
+            status=201 if made.new else 200,
+            headers={**position(made.lsn), **headers},
         )
 
     async def put_one(table: str, body: bytes, scope: Scope) -> Answer[Stored]:
