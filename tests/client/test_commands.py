@@ -61,16 +61,12 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
             if request.param == "socket":
                 yield command([], "data")
             else:
-                patch.setenv("WALNUT_TOKEN", token_of(server))
+                patch.setenv("WALNUT_TOKEN", server.token)
                 yield command(["--url", url_of(server)], None)
 
 
 def url_of(server: Serving) -> str:
     return str(re.findall(r'"url":"([^"]+)"', server.log.read_text())[-1])
-
-
-def token_of(server: Serving) -> str:
-    return str(re.findall(r"walnut_\w+_[\w-]+", server.log.read_text())[0])
 
 
 def lines(result: Result) -> list[Any]:
@@ -221,7 +217,7 @@ def test_who_is_not_there_and_who_may_not_are_told_in_one_line(
         assert "token" in refused("store", "tables", "--url", url)
         monkeypatch.setenv("WALNUT_TOKEN", "walnut_wrong_token")
         assert "token" in refused("--url", url, "status")
-        monkeypatch.setenv("WALNUT_TOKEN", token_of(server))
+        monkeypatch.setenv("WALNUT_TOKEN", server.token)
         monkeypatch.setenv("WALNUT_URL", url)
         assert CliRunner().invoke(walnut, ["store", "tables"]).exit_code == 0
         monkeypatch.delenv("WALNUT_URL")

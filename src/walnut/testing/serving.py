@@ -22,7 +22,7 @@ from typing import Final
 from walnut.client.address import parse
 from walnut.client.errors import ClientError
 from walnut.client.transport import Transport
-from walnut.server.directory import running_in
+from walnut.server.directory import OPERATOR_TOKEN, running_in
 
 START_SECONDS: Final = 60.0
 """For a server to be ready on a slow, loaded machine; one or two are usual."""
@@ -49,6 +49,11 @@ class Serving:
         """Of its process."""
         assert self._process is not None, "it was started"
         return self._process.pid if self._successor is None else self._successor
+
+    @property
+    def token(self) -> str:
+        """The operator's, which the first start has written."""
+        return (self.data / OPERATOR_TOKEN).read_text().strip()
 
     def start(self) -> None:
         """Start it, and wait until it answers. Raises AssertionError with its log if it does not."""
