@@ -21,6 +21,7 @@ from tests.jobs.office import fill
 from tests.store.helpers import SMALL
 from walnut.cli import walnut
 from walnut.client import Client
+from walnut.server.directory import OPERATOR_TOKEN
 from walnut.store import Store
 from walnut.store.document import Document
 from walnut.testing.serving import Serving, serving
@@ -70,7 +71,7 @@ def url_of(server: Serving) -> str:
 
 
 def token_of(server: Serving) -> str:
-    return str(re.findall(r"walnut_\w+_[\w-]+", server.log.read_text())[0])
+    return (server.data / OPERATOR_TOKEN).read_text(encoding="utf-8").strip()
 
 
 def lines(result: Result) -> list[Any]:

@@ -23,6 +23,7 @@ from walnut.client.errors import (
     NotThere,
     Unreachable,
 )
+from walnut.server.directory import OPERATOR_TOKEN
 from walnut.store import Store
 from walnut.testing.serving import Serving, serving
 
@@ -197,7 +198,7 @@ def test_reasons_go_with_what_is_changed(server: Serving) -> None:
 
 def test_over_tcp_a_token_is_needed_and_says_what_is_allowed(server: Serving) -> None:
     url = re.findall(r'"url":"([^"]+)"', server.log.read_text())[0]
-    token = re.findall(r"walnut_\w+_[\w-]+", server.log.read_text())[0]
+    token = (server.data / OPERATOR_TOKEN).read_text(encoding="utf-8").strip()
     with Client(url) as nobody, pytest.raises(NotAuthenticated):
         nobody.status()
     with Client(url, token="walnut_wrong_token") as wrong, pytest.raises(NotAuthenticated):
