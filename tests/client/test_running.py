@@ -203,6 +203,7 @@ def test_over_tcp_a_token_is_needed_and_says_what_is_allowed(server: Serving) ->
         wrong.status()
     with Client(url, token=server.token) as operator:
         assert operator.status()["state"] == "running"
+        operator.create_table(fresh())
         body = msgspec.json.encode({"name": fresh(), "scopes": ["tables:read"]})
         made = operator.transport.request(
             "POST", "/v1/tokens", body=body, headers={"Content-Type": "application/json"}
