@@ -24,8 +24,8 @@ from schemathesis.specs.openapi.checks import (
 from tests.server.process import TOKEN, Process
 from walnut.web.problems import MEDIA_TYPE
 
-EXAMPLES = int(os.environ.get("WALNUT_EXAMPLES", "4"))
-"""Of each operation, of which there are some 50: half a minute on a busy machine."""
+EXAMPLES = int(os.environ.get("WALNUT_EXAMPLES", "2"))
+"""Of each operation, of which there are some 50: some 20 s on a busy machine."""
 SECONDS = 20.0
 ENDLESS = {"/v1/changes", "/v1/log/tail", "/v1/topics/{topic}/tail"}
 """Streams, which go on: tests/server/access has them end."""
