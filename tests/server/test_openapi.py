@@ -21,11 +21,11 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from tests.server.process import TOKEN, Process
+from tests.server.process import Process, token_of
 from walnut.web.problems import MEDIA_TYPE
 
-EXAMPLES = int(os.environ.get("WALNUT_EXAMPLES", "4"))
-"""Of each operation, of which there are some 50: half a minute on a busy machine."""
+EXAMPLES = int(os.environ.get("WALNUT_EXAMPLES", "2"))
+"""Of each operation, of which there are some 50: some 20 s on a busy machine."""
 SECONDS = 20.0
 ENDLESS = {"/v1/changes", "/v1/log/tail", "/v1/topics/{topic}/tail"}
 """Streams, which go on: tests/server/access has them end."""
@@ -40,10 +40,7 @@ def lines(ctx: Any, value: Any) -> bytes:
 class Running:
     def __init__(self, process: Process) -> None:
         self.process = process
-        text = "".join(process.others)
-        found = TOKEN.search(text)
-        assert found is not None, text
-        self.headers = {"Authorization": f"Bearer {found[0]}"}
+        self.headers = {"Authorization": f"Bearer {token_of(process)}"}
         connection = http.client.HTTPConnection("127.0.0.1", process.port, timeout=SECONDS)
         connection.request("GET", "/schema", headers=self.headers)
         self.document: dict[str, Any] = msgspec.json.decode(connection.getresponse().read())

@@ -64,7 +64,7 @@ def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asking]:
 
 
 def test_every_write_is_done_once_under_its_key(ask: Asking) -> None:
-    wrong = []
+    wrong: list[Any] = []
     for number, (method, _, path, body) in enumerate(IN_ORDER):
         key = f"key-{number}"
         if path.endswith("/check"):

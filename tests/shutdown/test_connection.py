@@ -233,9 +233,12 @@ async def test_what_does_not_end_is_cut_when_the_budget_is_over() -> None:
         (b"GET /" + b"y" * 3000, 431),
         (b"GET / HTTP/1.1\r\n" + b"x: y\r\n" * 20 + b"\r\n", 431),
         (b"nonsense\r\n\r\n", 400),
-        (b"POST / HTTP/1.1\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\nabc", 400),
+        (
+            b"POST / HTTP/1.1\r\nhost: w\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\nabc",
+            400,
+        ),
         (b"GET /\x01 HTTP/1.1\r\n\r\n", 400),
-        (b"GET / HTTP/1.1\r\ncontent-length: x\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nhost: w\r\ncontent-length: x\r\n\r\n", 400),
         (b"POST / HTTP/1.1\r\nhost: w\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n", 400),
         (b"GET / HTTP/1.1\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\nhost: a\r\nhost: a\r\n\r\n", 400),
@@ -294,7 +297,7 @@ async def test_a_trailer_that_never_ends_has_the_same_limit() -> None:
 async def test_headers_below_the_limit_may_come_in_pieces() -> None:
     async with running(limits=HttpLimits(header_bytes=2000)) as run:
         client = Client(run.port)
-        await client.send(b"GET / HTTP/1.1\r\n")
+        await client.send(b"GET / HTTP/1.1\r\nhost: w\r\n")
         for number in range(18):
             await client.send(b"x%d: %s\r\n" % (number, b"y" * 90))
             await asyncio.sleep(0.001)

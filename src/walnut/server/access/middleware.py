@@ -225,7 +225,10 @@ class Guarded:
             if message["type"] == "http.response.start":
                 headers = message["headers"] = list(message.get("headers", ()))
                 if _is_stream(message["status"], headers) and not exchange.stream:
-                    self._becomes_stream(exchange)
+                    try:
+                        self._becomes_stream(exchange)
+                    except WebError as error:
+                        return self._turn_away(error, exchange, scope, sending)
                 exchange.status = message["status"]
                 headers.append((b"request-id", scope[REQUEST_ID].encode("ascii")))
             elif message["type"] == "http.response.body":
@@ -244,6 +247,17 @@ class Guarded:
             exchange.room = self.streams
         exchange.stream = True
         exchange.deadline = math.inf
+
+    async def _turn_away(
+        self, error: WebError, exchange: _Exchange, scope: Scope, send: Send
+    ) -> None:
+        """Answer with a problem instead of a stream, and end the app. It is not raised to it: frameworks
+        stream in groups of tasks, and would make another error of it."""
+        await self._refuse(error, exchange, scope, send)
+        exchange.expired = True
+        if exchange.task is not None:
+            exchange.task.cancel()
+        await asyncio.Event().wait()  # for the cancellation: nothing of the app's goes out any more
 
     def _check_still_good(self, exchange: _Exchange) -> None:
         caller = exchange.caller
