@@ -23,8 +23,8 @@ from walnut.store.record import Meta
 @click.command(
     "import",
     epilog=examples(
-        r"printf 'resource,start,end\nroom,2030-05-06T09,2030-05-06T10\n' | tee b.csv",
-        "walnut booking import office b.csv --by ann",
+        r"printf 'resource,start,end\nroom,2030-05-06T09,2030-05-06T10\n' | tee new",
+        "walnut booking import office new --by ann",
     ),
 )
 @arguments.directory
