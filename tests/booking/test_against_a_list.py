@@ -56,7 +56,9 @@ class Machine(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         self.clock = Clock()
-        log = LogOptions(background=False, disk=SimDisk(1), clock=self.clock)
+        log = LogOptions(
+            background=False, disk=SimDisk(1), clock=self.clock, segment_bytes=1 << 20
+        )  # small, as a life leaves its disk behind
         options = StoreOptions(log=log, engine=OpenModel(1, 0.0), window_seconds=None)
         self.office = Office(Store("sim/booking", options), self.clock)
         self.office.add(ROOM, CARS)
