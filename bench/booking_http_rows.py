@@ -1,9 +1,9 @@
-"""`python -m bench.booking_http_rows`: durable holds and confirms a second through the HTTP API of a server
-in a process of its own, by wrk (Debian package wrk), 64 connections.
+"""`python -m bench.booking_http_rows`: durable holds, and holds confirmed at once, a second through the
+HTTP API of a server in a process of its own, by wrk (Debian package wrk), 64 connections.
 
 Each request of wrk is another time (it has one thread, which counts), so that every hold is a new one: of
 a thousand rooms in turn, or all of the same room. Holds that are refused would count as errors and fail the
-run. For confirms, as many holds as will be confirmed are made before by wrk, too, which keeps their ids.
+run. A confirm is measured with the hold it ends, in one request.
 """
 
 from __future__ import annotations

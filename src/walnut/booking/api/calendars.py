@@ -29,9 +29,8 @@ from walnut.booking.api.asking import (
     shown,
 )
 from walnut.booking.api.feed import calendar_of
-from walnut.booking.errors import InvalidImport
 from walnut.booking.feeds import free_busy
-from walnut.booking.importing import Imported, Refused, Row, book_all, read_csv, read_ics
+from walnut.booking.importing import Imported, Refused, Row, book_all, read
 from walnut.booking.model import Time
 from walnut.booking.series import Booked, Series, SeriesBook
 from walnut.booking.subscriptions import Of, Subscriptions
@@ -270,7 +269,7 @@ def _in(desk: Desk) -> ControllerRouterHandler:
         """Book the rows of a CSV (columns resource, start, end, units, customer, note), or the events
         of an iCalendar, which are all of `?resource=`: up to 1,000, all or none, unless
         `as_far_as_can_be`."""
-        rows = _rows(body, resource, customer)
+        rows = read(body, resource, customer=customer)
         for row in rows:
             permit_wants(scope, WRITE, row.want)
         change = partial(_book_all, desk, rows, as_far_as_can_be)
@@ -279,17 +278,6 @@ def _in(desk: Desk) -> ControllerRouterHandler:
         return Answer(ImportShown(booked, done.result.refused), headers=done.headers)
 
     return import_
-
-
-def _rows(body: bytes, resource: str, customer: str) -> list[Row]:
-    if body.lstrip()[:15].upper() == b"BEGIN:VCALENDAR":
-        if not resource:
-            raise InvalidImport("a calendar does not say of what it is: name it by ?resource=")
-        return read_ics(body, resource, customer=customer)
-    try:
-        return read_csv(body.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise InvalidImport(f"a table is UTF-8, and this is not: {error}") from error
 
 
 def _book_all(desk: Desk, rows: list[Row], far: bool, tx: Transaction) -> Imported:  # noqa: FBT001
